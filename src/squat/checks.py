@@ -1,0 +1,59 @@
+"""Argument checks with one shape of message: the argument, what came, what is accepted, the way out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+
+def _message(name: str, value: Any, accepted: str, remedy: str) -> str:
+    return f"{name}={value!r}: expected {accepted}" + (f"; {remedy}" if remedy else "")
+
+
+def check_int(name: str, value: Any, low: int, high: int | None = None, remedy: str = "") -> int:
+    """`value` as an int in `low .. high` (no upper end if None), else TypeError or ValueError."""
+    accepted = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(_message(name, value, accepted, remedy))
+    if value < low or (high is not None and value > high):
+        raise ValueError(_message(name, value, accepted, remedy))
+    return value
+
+
+def check_real(
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    remedy: str = "",
+) -> float:
+    """`value` as a finite float in `[low, high]` (`(low, high]` with `open_low`), else TypeError or ValueError."""
+    if low == -math.inf and high == math.inf:
+        accepted = "a finite number"
+    else:
+        accepted = f"a finite number in {'(' if open_low else '['}{low:g}, {high:g}]"
+        if high == math.inf:
+            accepted = f"a finite number {'>' if open_low else '>='} {low:g}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(_message(name, value, accepted, remedy))
+    if not math.isfinite(value) or value < low or value > high or (open_low and value == low):
+        raise ValueError(_message(name, value, accepted, remedy))
+    return float(value)
+
+
+def check_choice(name: str, value: Any, choices: Collection[Any], remedy: str = "") -> Any:
+    """`value` if it is one of `choices`, else ValueError."""
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(_message(name, value, f"one of {listed}", remedy))
+    return value
+
+
+def check_type(name: str, value: Any, types: type | tuple[type, ...], accepted: str, remedy: str = "") -> Any:
+    """`value` if it is an instance of `types`, else TypeError."""
+    if not isinstance(value, types):
+        raise TypeError(_message(name, value, accepted, remedy))
+    return value
