@@ -1,0 +1,40 @@
+"""The lists that contract tests run over: a new spec, surrogate, neuron or backend is one row here, and inherits them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+import squat
+from squat.quant.spec import STATE_SPECS as SPEC_CLASSES
+from squat.surrogate import SURROGATES as SURROGATE_CLASSES
+from squat.surrogate import Surrogate
+
+BITS = range(1, 9)
+
+STATE_SPECS: list[squat.StateSpec] = [
+    *(cls(bits) for cls in SPEC_CLASSES.values() for bits in BITS),
+    squat.Uniform(4, lower_limit=0.5, upper_limit=1.0),
+    squat.ThresholdCentered(4, base=0.8),
+    squat.ZeroCentered(3, base=0.6, upper_limit=0.5),
+    squat.Anchored(4, decay="at_least_one_code"),
+]
+"""Every registered spec at every width, and some off their defaults."""
+
+SURROGATES: list[Surrogate] = [cls() for cls in SURROGATE_CLASSES.values()]
+
+NEURONS: dict[str, Callable[..., nn.Module]] = {
+    "LIF": lambda features, **keywords: squat.LIF(**keywords),
+    "LI": lambda features, **keywords: squat.LI(**keywords),
+    "RLIF": lambda features, **keywords: squat.RLIF(features, features, **keywords),
+}
+"""`make(features, **keywords)` gives a neuron that maps `[T, B, features]` to `[T, B, features]`."""
+
+BACKENDS = ("reference", "cpu")
+
+
+def spec_id(spec: Any) -> str:
+    """A readable test id, such as `Anchored-4`, or `float` for None."""
+    return "float" if spec is None else f"{type(spec).__name__}-{spec.bits}"
