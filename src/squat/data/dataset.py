@@ -1,0 +1,200 @@
+"""What `squat.data.load` returns: a `Dataset` of three `Split`s, whatever the data were read from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from squat.data.inputs import Inputs
+from squat.data.sources import Source
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Samples and labels of one part of a data set, packed in memory.
+
+    Args:
+        inputs: the packed inputs of `N` samples.
+        labels: int64 `[N]`, class of each sample.
+
+    Raises:
+        ValueError: `labels` has another dtype, or another length than `inputs`.
+
+    Example:
+        >>> from squat.data.inputs import pack_spikes
+        >>> split = Split(pack_spikes(torch.ones(4, 100, 3)), torch.tensor([0, 1, 0, 1]))
+        >>> x, y = split.batch(torch.tensor([2, 3]))
+        >>> len(split), split.steps, x.shape, y.tolist()
+        (4, 100, torch.Size([100, 2, 3]), [0, 1])
+    """
+
+    inputs: Inputs
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.labels.dtype != torch.int64 or self.labels.shape != (len(self.inputs),):
+            raise ValueError(
+                f"labels of dtype {self.labels.dtype} and shape {tuple(self.labels.shape)}: "
+                f"expected torch.int64 and ({len(self.inputs)},), one per sample"
+            )
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def steps(self) -> int:
+        """Number of time steps `T`."""
+        return self.inputs.steps
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of some samples.
+
+        Args:
+            indices: int64 `[B]`, positions in this split, in any order, repeats allowed.
+
+        Returns:
+            `x` float32 `[T, B, C]` or `[T, B, C, H, W]` (an expanded view of time stride 0 where the input is the
+            same at every step, else contiguous) and `y` int64 `[B]`.
+
+        Raises:
+            ValueError: no index, an index out of range, or `indices` not a vector of integers.
+        """
+        if indices.dtype != torch.int64 or indices.ndim != 1 or indices.numel() == 0:
+            raise ValueError(
+                f"indices of dtype {indices.dtype} and shape {tuple(indices.shape)}: "
+                "expected a non-empty vector of torch.int64 positions in the split"
+            )
+        low, high = torch.aminmax(indices)
+        if low < 0 or high >= len(self):
+            raise ValueError(f"indices from {int(low)} to {int(high)}: expected 0 to {len(self) - 1}, one per sample")
+        return self.inputs.gather(indices), self.labels.index_select(0, indices)
+
+    def take(self, indices: Tensor) -> Split:
+        """A split of only the samples `indices` (int64 `[M]`), copied: for calibration sets and quick trials."""
+        return Split(self.inputs.take(indices), self.labels.index_select(0, indices))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set in three fixed parts, with what a network and a reader need to know of it.
+
+    Args:
+        name: the name it was loaded by.
+        train, validation, test: its parts. Choices are made on validation; test is read once.
+        classes: number of classes; labels are `0 .. classes-1`.
+        input_max: largest input value: 1 for spikes, 255 for pixels. Layers bound their integer sums with it.
+        input_scale: what an input value is multiplied by inside the first layer: 1, or 1/255 for pixels.
+        description: what the data are and how they were made.
+        split_rule: which samples are in which part.
+        licence: licence of the data.
+        source: the file they were read from.
+
+    Example:
+        >>> from squat.data import load
+        >>> digits = load("spoken_digits")
+        >>> len(digits.train), len(digits.validation), len(digits.test), digits.input_shape, digits.steps
+        (2100, 300, 600, (140,), 100)
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: int
+    input_max: int
+    input_scale: float
+    description: str
+    split_rule: str
+    licence: str
+    source: str
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one step of one sample: `(C,)` or `(C, H, W)`."""
+        return self.train.inputs.shape
+
+    @property
+    def steps(self) -> int:
+        """Number of time steps `T`, the same in every part."""
+        return self.train.steps
+
+    @property
+    def parts(self) -> dict[str, Split]:
+        """The parts by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def require(self, *parts: str) -> None:
+        """Raise ValueError if one of the named parts has no samples (a user's file may leave some out)."""
+        for part in parts:
+            if len(self.parts[part]) == 0:
+                code = list(self.parts).index(part)
+                raise ValueError(
+                    f"{self.source}: no sample in the {part} part; give some samples `split` = {code}, "
+                    "or leave `split` out and the samples are dealt to the three parts by class"
+                )
+
+    def describe(self) -> dict[str, Any]:
+        """Everything about the data set but its samples, as JSON values.
+
+        `density` is the share of non-zero cells over samples, steps and channels, by part.
+        """
+        return {
+            "name": self.name,
+            "description": self.description,
+            "licence": self.licence,
+            "source": self.source,
+            "split_rule": self.split_rule,
+            "samples": {part: len(split) for part, split in self.parts.items()},
+            "classes": self.classes,
+            "steps": self.steps,
+            "input_shape": list(self.input_shape),
+            "input_max": self.input_max,
+            "input_scale": self.input_scale,
+            "density": {part: round(split.inputs.density(), 6) for part, split in self.parts.items()},
+            "bytes_in_memory": sum(split.inputs.values.nbytes for split in self.parts.values()),
+        }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the registry `DATASETS`: how one data set is loaded, and what can be said without loading it.
+
+    Args:
+        load: keyword options -> `Dataset`.
+        summary: one sentence.
+        licence: licence of the data.
+        files: files it is read from; none if what the default options need comes with the package.
+    """
+
+    load: Callable[..., Dataset]
+    summary: str
+    licence: str
+    files: tuple[Source, ...] = ()
+
+
+def cut(inputs: Inputs, labels: Tensor, part: Tensor) -> dict[str, Split]:
+    """Cut samples into the three parts.
+
+    Args:
+        inputs: all `N` samples.
+        labels: int64 `[N]`.
+        part: integer `[N]`: 0 training, 1 validation, 2 test.
+
+    Returns:
+        `{"train": Split, "validation": Split, "test": Split}`, samples in their order.
+
+    Example:
+        >>> from squat.data.inputs import pack_spikes
+        >>> parts = cut(pack_spikes(torch.ones(3, 4, 2)), torch.tensor([0, 1, 1]), torch.tensor([0, 2, 0]))
+        >>> {name: split.labels.tolist() for name, split in parts.items()}
+        {'train': [0, 1], 'validation': [], 'test': [1]}
+    """
+    whole = Split(inputs, labels)
+    return {
+        name: whole.take(torch.nonzero(part == code).flatten())
+        for code, name in enumerate(("train", "validation", "test"))
+    }

@@ -1,0 +1,149 @@
+"""The user's own data: one `.npz` or `.h5` file in the layout of `docs/how-to/your-data.md`, checked array by array."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from squat.checks import check_int, check_real
+from squat.data.dataset import Dataset, cut
+from squat.data.events import bin_events, dropped_note
+from squat.data.inputs import Frames, Inputs, pack_spikes
+from squat.data.splits import TEST, TRAIN, VALIDATION, deal
+from squat.data.user_arrays import EVENTS, INTEGERS, NUMBERS, UserFile, open_user_file
+
+LARGEST_INPUT = 255
+LATEST = 2**53
+"""Times that are not integers are binned in float64; beyond this it no longer tells neighbouring ticks apart."""
+DEFAULT_STEPS, DEFAULT_BIN_MS = 100, 10.0
+DEAL_PARTS, DEAL_SEED = 10, 0
+PART_OF_DEAL = (TEST, TEST, VALIDATION, *[TRAIN] * (DEAL_PARTS - 3))
+
+
+def load_user_file(path: str | Path, *, steps: int | None = None, bin_ms: float | None = None) -> Dataset:
+    """A data set from one file: dense `x` or lists of events, `label`, and optionally `split`.
+
+    Args:
+        path: `.npz`, `.h5` or `.hdf5`.
+        steps: for events only: time steps `T`, by default 100.
+        bin_ms: for events only: duration of a step in milliseconds, by default 10.
+
+    Returns:
+        The data set. Without `split` in the file, samples are dealt by class: 70 % training, 10 % validation,
+        20 % test.
+
+    Raises:
+        TypeError, ValueError: the file is missing or damaged, or an array is missing, of the wrong shape or kind, or
+            out of range; the message names file and array.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "mine.npz"
+        >>> np.savez(file, x=np.ones((20, 5, 3), dtype=np.uint8), label=np.arange(20) % 2)
+        >>> mine = load_user_file(file)
+        >>> len(mine.train), len(mine.validation), len(mine.test), mine.classes, mine.input_shape
+        (14, 2, 4, 2, (3,))
+    """
+    file = open_user_file(Path(path))
+    dense = "x" in file.arrays
+    if dense == any(name in file.arrays for name in EVENTS):
+        either = "either dense `x`, or events in `times`, `units`, `offsets` and `time_unit_s`"
+        raise file.refuse("x", f"the file has {', '.join(file.names) or 'no array'}", either)
+    if dense:
+        inputs, largest, note = *_dense(file, steps, bin_ms), ""
+    else:
+        inputs, note = _events(file, steps, bin_ms)
+        largest = 1
+    labels, classes = _labels(file, len(inputs))
+    part, rule = _parts(file, labels)
+    return Dataset(
+        name=str(path),
+        **cut(inputs, labels, part),
+        classes=classes,
+        input_max=largest,
+        input_scale=float(file.scalar("input_scale", 1.0)),
+        description=f"The user's own data, {'dense' if dense else 'events'}.{note}",
+        split_rule=rule,
+        licence="the user's",
+        source=str(path),
+    )
+
+
+def _dense(file: UserFile, steps: int | None, bin_ms: float | None) -> tuple[Inputs, int]:
+    """Inputs from `x`, one bit per cell if it is binary, else one byte, and the largest value (at least 1)."""
+    expected = f"integers from 0 to {LARGEST_INPUT} in [N, T, C] or [N, T, C, H, W], no axis of length 0"
+    x = file.array("x", NUMBERS, (3, 5), expected)
+    if steps is not None or bin_ms is not None:
+        raise file.refuse("x", "dense, with the options `steps` or `bin_ms`", "these options with events only")
+    if x.size == 0:
+        raise file.refuse("x", f"shape {x.shape}", expected)
+    low, high = x.min(), x.max()
+    if low < 0 or high > LARGEST_INPUT:
+        raise file.refuse("x", f"values from {low} to {high}", expected)
+    if x.dtype.kind == "f" and not (np.rint(x) == x).all():
+        way_out = "scale and round them, and give the factor back as `input_scale`"
+        raise file.refuse("x", "has values that are not whole", f"{expected} ({way_out})")
+    frames = torch.from_numpy(np.ascontiguousarray(x, dtype=np.uint8))
+    inputs: Inputs = pack_spikes(frames) if high <= 1 else Frames(frames, frames.shape[1])
+    return inputs, max(1, int(high))
+
+
+def _events(file: UserFile, steps: int | None, bin_ms: float | None) -> tuple[Inputs, str]:
+    """Binned inputs from `times`, `units`, `offsets`, and a sentence on the events past the last step."""
+    steps = check_int("steps", DEFAULT_STEPS if steps is None else steps, 1)
+    bin_ms = check_real("bin_ms", DEFAULT_BIN_MS if bin_ms is None else bin_ms, 0.0, open_low=True)
+    times = file.array("times", "iuf", (1,), "numbers in [E], in units of `time_unit_s`")
+    units = file.array("units", INTEGERS, (1,), "integers in [E], one channel per event")
+    if len(times) != len(units):
+        raise file.refuse("units", f"{len(units)} events", f"{len(times)}, as many as in `times`")
+    if len(times) and (times.min() < 0 or times.max() >= LATEST):
+        raise file.refuse("times", f"values from {times.min()} to {times.max()}", f"0 to below {LATEST}")
+    channels = file.count("channels", int(units.max(initial=0)) + 1, 1)
+    if len(units) and (units.min() < 0 or units.max() >= channels):
+        came = f"values from {units.min()} to {units.max()}"
+        raise file.refuse("units", came, f"0 to {channels - 1} (`channels` - 1)")
+    offsets = _offsets(file, len(times))
+    if "time_unit_s" not in file.arrays:
+        raise file.refuse("time_unit_s", "missing", "one positive number, the seconds in a unit of `times`")
+    ticks = bin_ms / 1000 / file.scalar("time_unit_s", 1.0)
+    spikes, dropped = bin_events(times, units, offsets, steps=steps, channels=channels, ticks_per_bin=ticks)
+    return spikes, dropped_note(dropped, len(times))
+
+
+def _offsets(file: UserFile, events: int) -> np.ndarray:
+    expected = f"integers in [N + 1] that start at 0, never fall and end at {events}, the number of events"
+    offsets = file.array("offsets", INTEGERS, (1,), expected).astype(np.int64)
+    if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != events or (np.diff(offsets) < 0).any():
+        ends = f" from {offsets[0]} to {offsets[-1]}" if len(offsets) else ""
+        raise file.refuse("offsets", f"{len(offsets)} values{ends}", expected)
+    return offsets
+
+
+def _labels(file: UserFile, samples: int) -> tuple[Tensor, int]:
+    """Labels int64 `[N]` and the number of classes."""
+    expected = f"{samples} integers, the class of each sample, from 0 on"
+    label = file.array("label", INTEGERS, (1,), expected)
+    if len(label) != samples:
+        raise file.refuse("label", f"{len(label)} values", expected)
+    classes = file.count("classes", max(2, int(label.max()) + 1), 2)
+    if label.min() < 0 or label.max() >= classes:
+        raise file.refuse("label", f"values from {label.min()} to {label.max()}", f"0 to {classes - 1} (`classes` - 1)")
+    return torch.from_numpy(label.astype(np.int64)), classes
+
+
+def _parts(file: UserFile, labels: Tensor) -> tuple[Tensor, str]:
+    """Part of each sample, from the file or dealt, and the rule in words."""
+    if "split" in file.arrays:
+        expected = f"{len(labels)} integers: 0 training, 1 validation, 2 test"
+        split = file.array("split", INTEGERS, (1,), expected)
+        if len(split) != len(labels) or not np.isin(split, (TRAIN, VALIDATION, TEST)).all():
+            values = ", ".join(str(value) for value in np.unique(split)[:8])
+            raise file.refuse("split", f"{len(split)} integers with the values {values}", expected)
+        return torch.from_numpy(split.astype(np.int64)), "as the file says"
+    if len(labels) < DEAL_PARTS:
+        raise file.refuse("split", f"missing, with {len(labels)} samples", f"`split`, or at least {DEAL_PARTS} samples")
+    rule = "dealt by class with a fixed seed: 70 % training, 10 % validation, 20 % test"
+    return torch.tensor(PART_OF_DEAL)[deal(labels, DEAL_PARTS, DEAL_SEED)], rule
