@@ -1,0 +1,99 @@
+"""Scales for symmetric integer weights: by maximum, by least squared error (search), and one step of following it.
+
+All functions take rows `[R, M]` that share one scale each (R = 1 per tensor) and return `[R, 1]`, positive. Codes are
+`q = clamp(round(w / s), -qmax, qmax)`. For fixed codes the best scale is the least-squares one, `<w, q> / <q, q>`, and
+leaves the error `|w|^2 - <w, q>^2 / <q, q>`; for a fixed scale the best codes are the nearest ones. Alternating the two
+is Lloyd's method (Lloyd 1982, "Least squares quantization in PCM"): the error never rises.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CLIP_RATIOS = 128
+LLOYD_STEPS = 32
+
+
+def max_scale(rows: Tensor, qmax: int) -> Tensor:
+    """`max|w| / qmax`: nothing is clipped. All-zero rows get `1 / qmax`, so that nobody divides by zero.
+
+    Args:
+        rows: `[R, M]` weights.
+        qmax: largest integer.
+
+    Returns:
+        `[R, 1]`, > 0.
+
+    Example:
+        >>> max_scale(torch.tensor([[0.5, -7.0], [0.0, 0.0]]), 7).flatten()
+        tensor([1.0000, 0.1429])
+    """
+    largest = rows.abs().amax(1, keepdim=True)
+    return torch.where(largest > 0, largest / qmax, 1.0 / qmax).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def search_scale(rows: Tensor, qmax: int) -> Tensor:
+    """The scale of least squared error `|w - s q|^2` by a full search.
+
+    128 clip ratios between 1/128 and 1 of the scale by maximum; for each the codes and the error left by their
+    least-squares scale; the best is then refined by Lloyd's method until it stands still. In float64.
+
+    Args:
+        rows: `[R, M]` weights.
+        qmax: largest integer.
+
+    Returns:
+        `[R, 1]`, > 0, in the dtype of `rows`; the error is at most that of `max_scale`.
+
+    Example:
+        >>> search_scale(torch.tensor([[0.75, -0.75, 0.75, 1.75]]), 1).item()
+        1.0
+    """
+    exact = rows.double()
+    widest = max_scale(exact, qmax)
+    best_gain, best = torch.full_like(widest, -1.0), widest
+    for step in range(CLIP_RATIOS, 0, -1):
+        scale = widest * (step / CLIP_RATIOS)
+        wq, qq = _moments(exact, scale, qmax)
+        gain = torch.where(qq > 0, wq * wq / qq, 0.0)
+        better = gain > best_gain
+        best_gain = torch.where(better, gain, best_gain)
+        best = torch.where(better, torch.where(qq > 0, wq / qq, scale), best)
+    for _ in range(LLOYD_STEPS):
+        refined = lloyd_step(exact, best, qmax)
+        if torch.equal(refined, best):
+            break
+        best = refined
+    return best.to(rows.dtype)
+
+
+def lloyd_step(rows: Tensor, scale: Tensor, qmax: int) -> Tensor:
+    """One step of Lloyd's method: the least-squares scale `<w, q> / <q, q>` of the codes at the present scale.
+
+    Where every code is 0 (weights shrunk below half a step) there is no such scale: it becomes the scale by maximum.
+    The same where the sums overflow.
+
+    Args:
+        rows: `[R, M]` weights.
+        scale: `[R, 1]` present scale, > 0.
+        qmax: largest integer.
+
+    Returns:
+        `[R, 1]`, > 0.
+
+    Example:
+        >>> lloyd_step(torch.tensor([[2.5, 2.5]]), torch.tensor([[1.0]]), 7).item()
+        1.25
+    """
+    wq, qq = _moments(rows, scale, qmax)
+    refined = wq / qq
+    usable = refined.isfinite()  # 0 / 0 without codes; huge weights may overflow the sum
+    if not bool(usable.all()):
+        refined = torch.where(usable, refined, max_scale(rows, qmax))
+    return refined.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _moments(rows: Tensor, scale: Tensor, qmax: int) -> tuple[Tensor, Tensor]:
+    codes = (rows / scale).round_().clamp_(-qmax, qmax)
+    return torch.linalg.vecdot(rows, codes).unsqueeze(1), torch.linalg.vecdot(codes, codes).unsqueeze(1)
