@@ -2,7 +2,8 @@
 
 A float32 sum of integers is exact in any order while every partial sum stays below 2^24 in magnitude. The layer's
 bound `max over outputs of sum |w_int| * input_max` is certain: below 2^24 the product runs in float32, else in
-float64.
+float64. Under `torch.set_float32_matmul_precision` below "highest" the factors must fit the shorter significand:
+integers up to 2048 in TF32, up to 256 in bfloat16 (spikes, 8-bit pixels and weights do).
 """
 
 from __future__ import annotations
