@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from safetensors.torch import save
+from torch import Tensor
 
 from squat.data import spoken_digits as digits
 
@@ -25,18 +26,18 @@ METADATA = {
 }
 
 
-def build(full: Path) -> bytes:
-    """The content of the embedded file, from the 700-channel file."""
+def tensors(full: Path) -> dict[str, Tensor]:
+    """What the embedded file holds, made from the 700-channel file."""
     recordings = digits.bin_recordings(full, digits.EMBEDDED_CHANNELS, digits.EMBEDDED_BIN_MS, digits.EMBEDDED_STEPS)
-    tensors = recordings._asdict() | {"spikes": recordings.spikes.values}
-    return lzma.compress(save(tensors, METADATA), check=lzma.CHECK_SHA256, preset=9 | lzma.PRESET_EXTREME)
+    return recordings._asdict() | {"spikes": recordings.spikes.values}
 
 
 def main() -> None:
     """Write the embedded file; the path of the 700-channel file is the only argument."""
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    content = build(Path(sys.argv[1]))
+    plain = save(tensors(Path(sys.argv[1])), METADATA)
+    content = lzma.compress(plain, check=lzma.CHECK_SHA256, preset=9 | lzma.PRESET_EXTREME)
     TARGET.parent.mkdir(exist_ok=True)
     partial = TARGET.with_suffix(".partial")
     partial.write_bytes(content)

@@ -62,6 +62,8 @@ def load_fashion_mnist(*, mode: str = "static", steps: int | None = None, layout
     Source: H. Xiao, K. Rasul, R. Vollgraf 2017, "Fashion-MNIST", arXiv 1708.07747.
 
     Example:
+        >>> sum(source.size for source in FILES.values())  # bytes that are downloaded once
+        30878645
         >>> fashion = load_fashion_mnist(mode="static", steps=25)  # doctest: +SKIP
         >>> fashion.train.batch(torch.arange(8))[0].shape          # doctest: +SKIP
         torch.Size([25, 8, 784])

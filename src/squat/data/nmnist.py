@@ -46,6 +46,8 @@ def load_nmnist(*, steps: int = 20, height: int = SIDE, layout: str = "flat", fo
     Frontiers in Neuroscience 9.
 
     Example:
+        >>> torch.bincount(fold_parts(torch.arange(1100) % 10, fold=2)).tolist()  # training, validation, test
+        [770, 110, 220]
         >>> digits = load_nmnist(height=17, fold=2)          # doctest: +SKIP
         >>> digits.test.batch(torch.arange(8))[0].shape      # doctest: +SKIP
         torch.Size([20, 8, 578])
