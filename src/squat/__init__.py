@@ -1,0 +1,100 @@
+"""squat: spiking neural networks whose weights and neuron states are both low-bit.
+
+Names are loaded on first use, so that `import squat` costs little more than `import torch`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from squat.files import load, save
+    from squat.layers import Conv2d, Current, Flatten, Linear
+    from squat.layers.sequential import Sequential
+    from squat.models import Network
+    from squat.neurons import LI, LIF, RLIF, LIFState
+    from squat.ptq import calibrate
+    from squat.quant import levels
+    from squat.quant.encoder import quantize_state
+    from squat.quant.spec import Anchored, StateSpec, ThresholdCentered, Uniform, ZeroCentered
+    from squat.quant.weight import IntWeight
+    from squat.surrogate import ATan, Boxcar, FastSigmoid, Sigmoid, Triangular
+
+try:
+    __version__ = version("squat-snn")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+_HOME = {
+    "levels": "squat.quant",
+    "StateSpec": "squat.quant.spec",
+    "Uniform": "squat.quant.spec",
+    "ThresholdCentered": "squat.quant.spec",
+    "ZeroCentered": "squat.quant.spec",
+    "Anchored": "squat.quant.spec",
+    "IntWeight": "squat.quant.weight",
+    "quantize_state": "squat.quant.encoder",
+    "FastSigmoid": "squat.surrogate",
+    "ATan": "squat.surrogate",
+    "Sigmoid": "squat.surrogate",
+    "Triangular": "squat.surrogate",
+    "Boxcar": "squat.surrogate",
+    "Current": "squat.layers",
+    "Linear": "squat.layers",
+    "Conv2d": "squat.layers",
+    "Flatten": "squat.layers",
+    "Sequential": "squat.layers.sequential",
+    "LIF": "squat.neurons",
+    "LI": "squat.neurons",
+    "RLIF": "squat.neurons",
+    "LIFState": "squat.neurons",
+    "Network": "squat.models",
+    "calibrate": "squat.ptq",
+    "save": "squat.files",
+    "load": "squat.files",
+}
+
+__all__ = [
+    "LI",
+    "LIF",
+    "RLIF",
+    "ATan",
+    "Anchored",
+    "Boxcar",
+    "Conv2d",
+    "Current",
+    "FastSigmoid",
+    "Flatten",
+    "IntWeight",
+    "LIFState",
+    "Linear",
+    "Network",
+    "Sequential",
+    "Sigmoid",
+    "StateSpec",
+    "ThresholdCentered",
+    "Triangular",
+    "Uniform",
+    "ZeroCentered",
+    "__version__",
+    "calibrate",
+    "levels",
+    "load",
+    "quantize_state",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'squat' has no attribute {name!r}")
+    home = import_module(_HOME[name])
+    value = import_module("squat.quant.levels") if name == "levels" else getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

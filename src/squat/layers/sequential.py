@@ -1,0 +1,97 @@
+"""`Sequential`: layers one after the other, their states carried in a tuple."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from squat.checks import check_type
+from squat.layers.current import Current
+from squat.neurons.base import Neuron, check_sequence
+
+States = tuple[Any, ...]
+
+
+class Sequential(nn.Module):
+    """Layers one after the other over a whole sequence; neurons' states are carried in one tuple.
+
+    Args:
+        *layers: layers and neurons of squat, or stateless torch modules that take `[T, B, ...]`.
+
+    Raises:
+        TypeError: if a layer is not a module.
+
+    Example:
+        >>> from squat import LIF, IntWeight, Linear, Sequential, Uniform
+        >>> net = Sequential(Linear(8, 4, weight=IntWeight(4)), LIF(state=Uniform(4)))
+        >>> spikes, states = net(torch.ones(6, 2, 8))
+        >>> more_spikes, states = net(torch.ones(6, 2, 8), states)
+        >>> more_spikes.shape
+        torch.Size([6, 2, 4])
+    """
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        for index, layer in enumerate(layers):
+            check_type(f"layers[{index}]", layer, nn.Module, "a layer or neuron (an nn.Module)")
+        if not layers:
+            raise ValueError("layers: none given, expected at least one layer or neuron")
+        self.layers = nn.ModuleList(layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: int) -> nn.Module:
+        return self.layers[index]
+
+    def forward(self, x: Tensor, states: States | None = None) -> tuple[Tensor | Current, States]:
+        """Run the sequence through all layers.
+
+        Args:
+            x: `[T, B, ...]`, float, or uint8 for counts and pixels; finite.
+            states: the tuple that an earlier call returned, to continue a sequence.
+
+        Returns:
+            Output of the last layer (a `Current` if that is a layer with integer weights), and the tuple of states with
+            None for layers without one.
+
+        Raises:
+            TypeError: for an input of another dtype.
+            ValueError: for less than three axes, no step or sample, NaN or infinity, or a wrong number of states.
+        """
+        out: Tensor | Current = checked_input(x)
+        if states is None:
+            states = (None,) * len(self.layers)
+        if len(states) != len(self.layers):
+            raise ValueError(f"states: {len(states)} entries, expected {len(self.layers)}, one for each layer")
+        carried = []
+        for layer, state in zip(self.layers, states, strict=True):
+            if isinstance(layer, Neuron):
+                out, state = layer(out, state)
+            else:
+                out = layer(out)
+            carried.append(state)
+        return out, tuple(carried)
+
+    def step(self, x: Tensor, states: States | None = None) -> tuple[Tensor | Current, States]:
+        """One time step: `x [B, ...]` and the states of the step before. The output is one step, `[B, ...]`."""
+        out, states = self.forward(x.unsqueeze(0), states)
+        return (out._replace(z=out.z[0]) if isinstance(out, Current) else out[0]), states
+
+    def config(self) -> dict[str, Any]:
+        """Empty: the layers describe themselves."""
+        return {}
+
+
+def checked_input(x: Tensor) -> Tensor:
+    """The input of a network as a float tensor, or an error: NaN and infinity are never quantized silently."""
+    if isinstance(x, Tensor) and x.dtype in (torch.uint8, torch.bool):
+        x = x.float()
+    check_sequence(x)
+    values = x[:1] if x.stride(0) == 0 else x
+    # One cheap pass: a sum is finite only if every term is; it may overflow, so look closer before refusing.
+    if not bool(torch.isfinite(values.sum())) and not bool(torch.isfinite(values).all()):
+        raise ValueError("x contains NaN or infinity: expected finite inputs; clean the batch with torch.nan_to_num")
+    return x

@@ -1,0 +1,248 @@
+"""What every LIF-like neuron shares: decay, threshold, state spec, initial state and the checks of inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from squat.checks import check_choice, check_real, check_type
+from squat.neurons.state import LIFState
+from squat.ops.lif import LoopConfig
+from squat.quant.encoder import STE_RULES
+from squat.quant.spec import StateSpec, spec_from_json
+from squat.surrogate import Surrogate, surrogate_from_json
+
+INPUT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+LEARN_BETA = (False, "clamp", "sigmoid")
+BETA_ACCEPTED = "a decay in [0, 1], or one per neuron"
+
+
+class Neuron(nn.Module):
+    """Base of LIF, LI and RLIF; see `LIF` for the arguments."""
+
+    spiking = True
+    levels: Tensor
+
+    def __init__(
+        self,
+        beta: float | Sequence[float] | Tensor,
+        threshold: float,
+        state: StateSpec | None,
+        reset: str,
+        zero_reset: str,
+        surrogate: Surrogate | None,
+        learn_beta: bool | str,
+        learn_threshold: bool,
+        ste: str,
+        arithmetic: str,
+        initial: str,
+    ) -> None:
+        super().__init__()
+        self.reset = check_choice("reset", reset, ("subtract", "zero", "none"))
+        self.zero_reset = check_choice("zero_reset", zero_reset, ("keep_input", "drop_input"))
+        self.ste = check_choice("ste", ste, STE_RULES)
+        self.arithmetic = check_choice("arithmetic", arithmetic, ("integer", "float"))
+        self.initial = check_choice("initial", initial, ("zero", "code_of_zero"))
+        self.learn_beta = check_choice("learn_beta", learn_beta, LEARN_BETA)
+        self.learn_threshold = check_type("learn_threshold", learn_threshold, bool, "True or False")
+        self.surrogate = surrogate
+        if surrogate is not None:
+            check_type("surrogate", surrogate, Surrogate, "a surrogate such as FastSigmoid(25.0)")
+        decay = _checked_beta(beta)
+        if learn_beta == "sigmoid":
+            self.beta_logit = nn.Parameter(torch.logit(decay, eps=1e-6))
+        elif learn_beta == "clamp":
+            self.beta = nn.Parameter(decay)
+        else:
+            self.register_buffer("beta", decay)
+        theta = torch.tensor(check_real("threshold", threshold, 0.0, open_low=True))
+        if learn_threshold:
+            self.threshold = nn.Parameter(theta)
+        else:
+            self.register_buffer("threshold", theta)
+        self.set_state_spec(state)
+
+    def set_state_spec(self, spec: StateSpec | None) -> None:
+        """Swap the state spec in place; None makes the state float.
+
+        Raises:
+            TypeError: if `spec` is not a state spec.
+        """
+        check_type("state", spec, (StateSpec, type(None)), "a state spec such as Uniform(4), or None for a float state")
+        if self.initial == "code_of_zero" and spec is None:
+            raise ValueError(
+                "initial='code_of_zero' with state=None: expected a state spec; a float state starts at zero"
+            )
+        self.state_spec = spec
+        levels = None if spec is None else spec.levels(float(self.threshold.detach()))
+        self.register_buffer("levels", levels)
+
+    def decay(self) -> Tensor:
+        """The decay in force, 0-dim or `[N]`, in [0, 1]."""
+        if self.learn_beta == "sigmoid":
+            return torch.sigmoid(self.beta_logit)
+        return self.beta.clamp(0.0, 1.0) if self.learn_beta else self.beta
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON values."""
+        config: dict[str, Any] = {
+            "beta": self.decay().detach().tolist(),
+            "threshold": float(self.threshold.detach()),
+            "state": None if self.state_spec is None else self.state_spec.to_json(),
+            "learn_beta": self.learn_beta,
+            "learn_threshold": self.learn_threshold,
+            "ste": self.ste,
+            "arithmetic": self.arithmetic,
+            "initial": self.initial,
+        }
+        if self.spiking and self.surrogate is not None:
+            config |= {"reset": self.reset, "zero_reset": self.zero_reset, "surrogate": self.surrogate.to_json()}
+        return config
+
+    def extra_repr(self) -> str:
+        """The arguments, specs in their own words."""
+        decay = self.decay()
+        beta = f"{float(decay):.4g}" if decay.numel() == 1 else f"[{decay.numel()} decays]"
+        parts = [f"beta={beta}", f"threshold={float(self.threshold):.4g}", f"state={self.state_spec}"]
+        if self.spiking:
+            parts += [f"reset={self.reset!r}", f"surrogate={self.surrogate}"]
+        return ", ".join(parts)
+
+    def _loop_config(self, integer: bool) -> LoopConfig:
+        if not float(self.threshold.detach()) > 0:
+            raise ValueError(
+                f"threshold={float(self.threshold.detach()):.4g} after training: expected a number > 0; lower its "
+                "learning rate or keep it fixed"
+            )
+        return LoopConfig(
+            state=self.state_spec,
+            reset=self.reset,
+            drop_input=self.zero_reset == "drop_input",
+            surrogate=self.surrogate,
+            clipped=self.ste == "clipped",
+            spiking=self.spiking,
+            integer=integer,
+        )
+
+    def _start(
+        self, state: LIFState | None, batch: torch.Size, dtype: torch.dtype
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Carried membrane and codes as `[B, N]`; None for a fresh start."""
+        if state is None:
+            if self.initial == "zero" or self.state_spec is None:
+                return None, None
+            zero = torch.zeros(batch, dtype=dtype)
+            codes = self.state_spec.encode(zero, float(self.threshold.detach()))
+            return self._levels(dtype)[codes.int()].flatten(1), codes.flatten(1)
+        check_type("state", state, LIFState, "a LIFState that this neuron returned")
+        if state.u.shape != batch:
+            raise ValueError(
+                f"state: membrane of shape {tuple(state.u.shape)}, expected {tuple(batch)} like one step of the input; "
+                "carry the state of the same neuron and batch"
+            )
+        if (state.codes is None) != (self.state_spec is None) and not state.fresh:
+            raise ValueError(
+                f"state: codes are {'missing' if state.codes is None else 'given'}, but this neuron has "
+                f"state={self.state_spec}; carry the state of the same neuron"
+            )
+        if state.fresh:
+            return None, None
+        if state.codes is not None and self.state_spec is not None:
+            if state.codes.dtype != torch.uint8 or state.codes.shape != batch:
+                raise ValueError(
+                    f"state: codes of dtype {state.codes.dtype} and shape {tuple(state.codes.shape)}, expected uint8 "
+                    f"{tuple(batch)}"
+                )
+            highest = int(state.codes.max()) if state.codes.numel() else 0
+            if highest >= 2**self.state_spec.bits:
+                raise ValueError(
+                    f"state: code {highest}, expected codes below {2**self.state_spec.bits} for {self.state_spec}; "
+                    "the state belongs to another neuron"
+                )
+            return state.u.to(dtype).flatten(1), state.codes.flatten(1)
+        return state.u.to(dtype).flatten(1), None
+
+    def _levels(self, dtype: torch.dtype) -> Tensor:
+        self._refresh_levels()
+        return self.levels.to(dtype)
+
+    @torch.no_grad()
+    def _refresh_levels(self) -> None:
+        """The buffer follows a learned threshold."""
+        if self.state_spec is not None and self.learn_threshold:
+            self.levels = self.state_spec.levels(float(self.threshold)).to(self.levels.device)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        self._refresh_levels()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Neuron:
+        # Decay, threshold and levels stay float32 or wider under .half() and .bfloat16(): 8-bit levels would merge.
+        names = [
+            name for name in ("beta", "beta_logit", "threshold", "levels") if getattr(self, name, None) is not None
+        ]
+        before = {name: getattr(self, name).detach() for name in names}
+        super()._apply(fn, recurse)
+        for name in names:
+            after = getattr(self, name)
+            if after.dtype in (torch.float16, torch.bfloat16):
+                after.data = before[name].to(after.device)
+        return self
+
+
+def decode_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Constructor arguments from `config()`: specs and surrogates become objects again.
+
+    Raises:
+        ValueError: for an unknown spec or surrogate.
+
+    Example:
+        >>> decode_config({"beta": 0.9, "state": {"type": "Anchored", "bits": 2}})["state"].bits
+        2
+    """
+    decoders = {"state": spec_from_json, "weight": spec_from_json, "surrogate": surrogate_from_json}
+    return {name: decoders[name](value) if name in decoders else value for name, value in config.items()}
+
+
+def check_sequence(x: Tensor, axes: str = "[T, B, ...]") -> None:
+    """Refuse inputs that are no float sequence with at least one step and one sample."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x: a {type(x).__name__}, expected a tensor {axes} or a Current")
+    if x.dtype not in INPUT_DTYPES:
+        raise TypeError(
+            f"x: dtype {x.dtype}, expected float32, float64, float16 or bfloat16; convert it with x.float()"
+        )
+    if x.dim() < 3:
+        raise ValueError(
+            f"x: {x.dim()} axes {tuple(x.shape)}, expected at least 3 axes {axes}, time first; add missing axes with "
+            "x.unsqueeze, or use .step for one time step"
+        )
+    for axis, name in ((0, "time steps"), (1, "samples")):
+        if x.shape[axis] == 0:
+            raise ValueError(f"x: 0 {name} in shape {tuple(x.shape)}, expected at least one on axis {axis} of {axes}")
+
+
+def is_constant(x: Tensor) -> bool:
+    """Whether `x` is one step expanded over time (stride 0), so that one step need be computed only."""
+    return x.shape[0] > 1 and x.stride(0) == 0
+
+
+def widened(x: Tensor) -> Tensor:
+    """Half precision as float32: levels and boundaries need it."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _checked_beta(beta: float | Sequence[float] | Tensor) -> Tensor:
+    if isinstance(beta, (int, float)):
+        return torch.tensor(check_real("beta", beta, 0.0, 1.0))
+    check_type("beta", beta, (Tensor, Sequence), BETA_ACCEPTED)
+    values = beta.detach() if isinstance(beta, Tensor) else torch.tensor(list(beta))
+    if not values.is_floating_point() or values.dim() > 1 or values.numel() == 0:
+        raise ValueError(f"beta: {values.dtype} of shape {tuple(values.shape)}, expected {BETA_ACCEPTED}")
+    if not bool(((values >= 0) & (values <= 1)).all()):
+        outside = values[~((values >= 0) & (values <= 1))].flatten()[0]
+        raise ValueError(f"beta: holds {float(outside):.4g}, expected {BETA_ACCEPTED}; clamp it first")
+    return values.clone()

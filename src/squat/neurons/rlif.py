@@ -1,0 +1,218 @@
+"""RLIF: recurrent LIF layer that owns its input and recurrent weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from squat.checks import check_int, check_real, check_type
+from squat.neurons.base import Neuron, check_sequence, is_constant, widened
+from squat.neurons.lif import DEFAULT_SURROGATE
+from squat.neurons.state import LIFState
+from squat.ops.lif import lif
+from squat.ops.product import FLOAT32_EXACT, check_sums, integer_linear
+from squat.quant.spec import StateSpec
+from squat.quant.weight import IntWeight, WeightQuantizer
+from squat.surrogate import Surrogate
+
+
+class RLIF(Neuron):
+    """Recurrent layer of LIF neurons (snnTorch's `RLeaky`, all to all) with its own, optionally integer, weights.
+
+        i[t] = W_in x[t] + b + W_rec s[t-1]             then as `LIF`
+
+    With one shared weight scale (the default) input and recurrent sums add up as integers, and with a state spec the
+    whole layer runs on the integers that would be deployed.
+
+    Args:
+        in_features: inputs.
+        features: neurons.
+        beta: decay in [0, 1], or one per neuron.
+        threshold: firing threshold, > 0.
+        weight: weight spec for both matrices, or None for float weights.
+        bias: whether there is one.
+        shared_scale: one scale for input and recurrent weights; separate ones run under the float rule.
+        input_scale: what one unit of the input is worth; with integer weights under the integer rule its inverse must
+            be an integer (1/255 for pixels).
+        input_max: the largest absolute integer input.
+        state, reset, zero_reset, surrogate, learn_beta, learn_threshold, ste, arithmetic, initial: as for `LIF`, but
+            the zero reset drops the input by default, as in snnTorch's `RLeaky`.
+
+    Raises:
+        TypeError, ValueError: for values outside these ranges.
+
+    Source: Eshraghian et al. 2023 (snnTorch); arXiv 2404.19668 for the quantized state.
+
+    Example:
+        >>> from squat import RLIF, IntWeight, ThresholdCentered
+        >>> layer = RLIF(140, 32, beta=0.9, weight=IntWeight(4), state=ThresholdCentered(4))
+        >>> spikes, state = layer(torch.ones(20, 3, 140))
+        >>> spikes.shape, state.codes.dtype
+        (torch.Size([20, 3, 32]), torch.uint8)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        features: int,
+        beta: float | Sequence[float] | Tensor = 0.9,
+        threshold: float = 1.0,
+        *,
+        weight: IntWeight | None = None,
+        bias: bool = True,
+        shared_scale: bool = True,
+        input_scale: float = 1.0,
+        input_max: int = 1,
+        state: StateSpec | None = None,
+        reset: str = "subtract",
+        zero_reset: str = "drop_input",
+        surrogate: Surrogate = DEFAULT_SURROGATE,
+        learn_beta: bool | str = False,
+        learn_threshold: bool = False,
+        ste: str = "identity",
+        arithmetic: str = "integer",
+        initial: str = "zero",
+    ) -> None:
+        super().__init__(
+            beta, threshold, state, reset, zero_reset, surrogate, learn_beta, learn_threshold, ste, arithmetic, initial
+        )
+        self.in_features = check_int("in_features", in_features, 1)
+        self.features = check_int("features", features, 1)
+        if self.decay().numel() not in (1, features):
+            raise ValueError(
+                f"beta: {self.decay().numel()} decays, expected one, or one for each of {features} features"
+            )
+        self.shared_scale = check_type("shared_scale", shared_scale, bool, "True or False")
+        self.input_scale = check_real("input_scale", input_scale, 0.0, open_low=True)
+        self.input_max = check_int("input_max", input_max, 1)
+        self.weight_in = nn.Parameter(torch.empty(features, in_features))
+        self.weight_rec = nn.Parameter(torch.empty(features, features))
+        self.bias = nn.Parameter(torch.empty(features)) if bias else None
+        self.reset_parameters()
+        self.set_weight_spec(weight)
+
+    @property
+    def weight_spec(self) -> IntWeight | None:
+        """The weight spec, None for float weights."""
+        return self._spec
+
+    def reset_parameters(self) -> None:
+        """Draw weights and bias as torch's linear layers do, from the global seed."""
+        for weight in (self.weight_in, self.weight_rec):
+            nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+        if self.bias is not None:
+            limit = 1 / math.sqrt(self.in_features)
+            nn.init.uniform_(self.bias, -limit, limit)
+
+    def set_weight_spec(self, spec: IntWeight | None) -> None:
+        """Swap the weight spec in place; the scales are found anew from the present float weights.
+
+        Raises:
+            TypeError: if `spec` is not an `IntWeight`.
+            ValueError: for NaN or infinity in the weights.
+        """
+        check_type("weight", spec, (IntWeight, type(None)), "an IntWeight, or None for float weights")
+        self._spec = spec
+        self.quantizers = nn.ModuleList()
+        if spec is None:
+            return
+        for matrix in [self._joined()] if self.shared_scale else [self.weight_in, self.weight_rec]:
+            quantizer = WeightQuantizer(spec, matrix.shape).to(matrix.device).train(self.training)
+            quantizer.rescale(matrix)
+            self.quantizers.append(quantizer)
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON values."""
+        return {
+            "in_features": self.in_features,
+            "features": self.features,
+            **super().config(),
+            "weight": None if self._spec is None else self._spec.to_json(),
+            "bias": self.bias is not None,
+            "shared_scale": self.shared_scale,
+            "input_scale": self.input_scale,
+            "input_max": self.input_max,
+        }
+
+    def forward(self, x: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
+        """Run the layer through a sequence.
+
+        Args:
+            x: `[T, B, in_features]`; for integer weights integer-valued with `|x| <= input_max`.
+            state: the state that an earlier call returned, to continue a sequence.
+
+        Returns:
+            Spikes `[T, B, features]` in the dtype of the input, and the state after the last step.
+
+        Raises:
+            TypeError: for an input that is no floating-point tensor.
+            ValueError: for wrong axes or features, no step or sample, NaN or infinity, or a foreign state.
+        """
+        check_sequence(x, "[T, B, in_features]")
+        if x.dim() != 3 or x.shape[2] != self.in_features:
+            raise ValueError(
+                f"x: shape {tuple(x.shape)}, expected [T, B, in_features] with in_features={self.in_features}"
+            )
+        values = widened(x[:1] if is_constant(x) else x)
+        dtype = values.dtype
+        integer = self._spec is not None and self.state_spec is not None and self.arithmetic == "integer"
+        integer = integer and self.shared_scale
+        options: dict[str, Any]
+        if self._spec is None:
+            bias = None if self.bias is None else self.bias.to(dtype)
+            current = F.linear(values * self.input_scale, self.weight_in.to(dtype), bias)
+            options = {"w_rec": self.weight_rec.to(dtype)}
+        else:
+            current, options = self._quantized_current(values, integer)
+        u0, codes0 = self._start(state, torch.Size((x.shape[1], self.features)), dtype)
+        out, u, codes = lif(
+            current, self.decay().to(dtype), self.threshold, self._loop_config(integer), steps=x.shape[0], u0=u0,
+            codes0=codes0, **options,
+        )  # fmt: skip
+        return out.to(x.dtype), LIFState(u, codes)
+
+    def step(self, x: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
+        """One time step: `x [B, in_features]` and the state of the step before."""
+        out, state = self.forward(x.unsqueeze(0), state)
+        return out[0], state
+
+    def _joined(self) -> Tensor:
+        return torch.cat((self.weight_in, self.weight_rec), dim=1)
+
+    def _quantized_current(self, x: Tensor, integer: bool) -> tuple[Tensor, dict[str, Any]]:
+        """Input sums and the loop's other arguments, for integer weights."""
+        if self.shared_scale:
+            joined, scale_in = self.quantizers[0](self._joined())
+            w_in, w_rec = joined[:, : self.in_features], joined[:, self.in_features :]
+            scale_rec = scale_in
+        else:
+            w_in, scale_in = self.quantizers[0](self.weight_in)
+            w_rec, scale_rec = self.quantizers[1](self.weight_rec)
+        input_bound = w_in.detach().abs().sum(1) * self.input_max
+        bound = int(input_bound.max())
+        z = integer_linear(x, w_in, bound < FLOAT32_EXACT).to(x.dtype)
+        if not integer:
+            check_sums(z, bound)
+            current = z * (scale_in * self.input_scale)
+            current = current if self.bias is None else current + self.bias
+            return current.to(x.dtype), {"w_rec": w_rec, "rec_scale": scale_rec}
+        spike_units = self._spike_in_input_units()
+        w_rec = w_rec * spike_units if spike_units != 1 else w_rec
+        bound = int((input_bound + w_rec.detach().abs().sum(1)).max())
+        scale = scale_in * self.input_scale
+        return z, {"w_rec": w_rec, "scale": scale, "bias": self.bias, "sum_bound": bound}
+
+    def _spike_in_input_units(self) -> int:
+        """How many input units a recurrent spike is worth, so that both sums share one integer grid."""
+        units = round(1.0 / self.input_scale)
+        if units < 1 or units > 255 or not math.isclose(units * self.input_scale, 1.0, rel_tol=1e-9):
+            raise ValueError(
+                f"input_scale={self.input_scale!r}: expected 1/n with n from 1 to 255 in a recurrent layer under the "
+                "integer rule, so that inputs and spikes share one grid; rescale the input, or use arithmetic='float'"
+            )
+        return units

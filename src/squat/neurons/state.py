@@ -1,0 +1,25 @@
+"""The state that a LIF neuron carries from one call to the next."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class LIFState(NamedTuple):
+    """Membrane at the end of a sequence; pass it to the next call to continue.
+
+    Attributes:
+        u: membrane `[B, ...]`; for quantized states `level[codes]`. Gradients of the carried state mean this tensor.
+        codes: state codes, uint8 `[B, ...]`, or None for float states. They decide; `u` carries the gradient.
+        fresh: no step has run yet: the first step has neither leak nor reset, as with snnTorch's zero membrane.
+    """
+
+    u: Tensor
+    codes: Tensor | None = None
+    fresh: bool = False
+
+    def detach(self) -> LIFState:
+        """The state without its history, for truncated backpropagation through time."""
+        return self._replace(u=self.u.detach())

@@ -1,0 +1,94 @@
+"""Everything that a quantized LIF loop looks up by code, computed once per sequence in plain PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from squat.quant.integer_rule import IntegerTables, decay_at_least_one_code, integer_tables
+from squat.quant.spec import StateSpec, level_tables
+from squat.surrogate import Surrogate
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """Constants of a LIF loop.
+
+    Attributes:
+        state: state spec, or None for float states.
+        reset: `"subtract"`, `"zero"` or `"none"`.
+        drop_input: with the zero reset, whether the input of the step after a spike is dropped too.
+        surrogate: surrogate gradient of the spike.
+        clipped: STE passes gradients only inside the range of the levels.
+        spiking: output spikes, else the membrane.
+        integer: the integer rule; needs a state spec, and a scale with the currents.
+    """
+
+    state: StateSpec | None
+    reset: str = "subtract"
+    drop_input: bool = False
+    surrogate: Surrogate | None = None
+    clipped: bool = False
+    spiking: bool = True
+    integer: bool = False
+
+
+@dataclass(frozen=True)
+class CodeTables:
+    """Look-up tables of a loop over codes, in the working dtype; `K = 2**bits`.
+
+    Attributes:
+        levels: `[K]`.
+        bound: `[1, K-1]` decision boundaries (float rule).
+        leak: `[G, K]` decayed level (float rule).
+        reset: `[K]` subtracted after a spike (float rule).
+        out: `[K]` output: spike flag or level.
+        surrogate: `[K]` derivative of the output with respect to the membrane.
+        keep: `[K]` 1, or 0 where the zero reset cleared the membrane.
+        first: first firing code; `K` if the neuron does not spike.
+        integers: tables of the integer rule, or None.
+    """
+
+    levels: Tensor
+    bound: Tensor
+    leak: Tensor
+    reset: Tensor
+    out: Tensor
+    surrogate: Tensor
+    keep: Tensor
+    first: int
+    integers: IntegerTables | None
+
+
+def code_tables(
+    config: LoopConfig,
+    dtype: torch.dtype,
+    beta: Tensor,
+    threshold: Tensor,
+    scale: Tensor | None = None,
+    bias: Tensor | None = None,
+    sum_bound: int = 0,
+) -> CodeTables:
+    """Tables of a loop with quantized states; see `CodeTables`."""
+    spec, theta = config.state, float(threshold.detach())
+    if spec is None:
+        raise ValueError("config.state=None: code tables exist for quantized states only")
+    levels, bound, first = level_tables(spec, theta, dtype)
+    fires = torch.arange(len(levels)) >= first
+    cleared = fires & (config.reset == "zero")
+    leak = (beta.detach().to(dtype).reshape(-1, 1) * levels).masked_fill(cleared, 0.0)
+    if spec.decays:
+        leak = torch.where(cleared, leak, decay_at_least_one_code(leak, bound[None], levels))
+    reset = torch.where(fires & (config.reset == "subtract"), torch.tensor(theta, dtype=dtype), 0.0)
+    if config.spiking and config.surrogate is not None:
+        out, slope = fires.to(dtype), config.surrogate.derivative(levels - torch.tensor(theta, dtype=dtype))
+    else:
+        out, slope, first = levels, torch.ones_like(levels), len(levels)
+    integers = None
+    if config.integer and scale is not None:
+        integers = integer_tables(
+            spec, beta=beta, threshold=theta, scale=scale, bias=bias, sum_bound=sum_bound, reset=config.reset
+        )
+    return CodeTables(levels, bound[None], leak, reset, out, slope, 1.0 - cleared.to(dtype), first, integers)

@@ -1,0 +1,1 @@
+"""Quantization: level sets, specs, encoders, weight quantizers, the integer rule."""

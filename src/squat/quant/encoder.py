@@ -1,0 +1,84 @@
+"""Codes and quantized values of a tensor, in plain PyTorch: the specification that every kernel is tested against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from squat.checks import check_choice, check_real, check_type
+from squat.quant.spec import StateSpec, level_tables
+
+STE_RULES = ("identity", "clipped")
+"""Straight-through gradients across the quantizer: 1 everywhere (published), or 1 inside the range of the levels."""
+
+
+def count_below(x: Tensor, bounds: Tensor, evenly_spaced: bool = False) -> Tensor:
+    """`#{k : x > bounds[k]}` for sorted bounds: a guess and one repair if evenly spaced, else a binary search."""
+    if not evenly_spaced or len(bounds) < 3:
+        return torch.bucketize(x, bounds)
+    step = (bounds[-1] - bounds[0]) / (len(bounds) - 1)
+    code = ((x - bounds[0]) / step).clamp(-1, len(bounds) - 1).floor().long() + 1
+    code = code - ((code > 0) & (x <= bounds[(code - 1).clamp(min=0)])).long()
+    return code + ((code < len(bounds)) & (x > bounds[code.clamp(max=len(bounds) - 1)])).long()
+
+
+def encode(spec: StateSpec, x: Tensor, threshold: float = 1.0) -> Tensor:
+    """Codes of `x` under `spec`; see `StateSpec.encode`."""
+    x = _checked(x)
+    threshold = check_real("threshold", threshold, 0.0, open_low=True)
+    _, bounds, _ = level_tables(spec, threshold, x.dtype)
+    return count_below(x.contiguous(), bounds.to(x.device), spec.evenly_spaced).to(torch.uint8)
+
+
+def quantize_state(x: Tensor, spec: StateSpec, threshold: float = 1.0, ste: str = "identity") -> Tensor:
+    """Nearest level of each value: forward `level[encode(x)]`, backward straight-through.
+
+    Args:
+        x: float values of any shape.
+        spec: the state spec.
+        threshold: firing threshold that the levels refer to.
+        ste: `"identity"` passes every gradient (as published), `"clipped"` only inside `[level[0], level[-1]]`.
+
+    Returns:
+        Values of the shape and dtype of `x`, each a level.
+
+    Raises:
+        ValueError: for NaN or infinity in `x`, a threshold that is not positive, or an unknown `ste`.
+
+    Source: arXiv 2404.19668; snnTorch 1.0.0 `state_quant`.
+
+    Example:
+        >>> from squat.quant.spec import Uniform
+        >>> quantize_state(torch.tensor([-0.3, 0.9]), Uniform(2))
+        tensor([-0.2667,  1.2000])
+    """
+    check_choice("ste", ste, STE_RULES)
+    return _Quantize.apply(x, spec, threshold, ste == "clipped")
+
+
+class _Quantize(torch.autograd.Function):
+    """Saves nothing for the identity STE and one byte per value for the clipped one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, spec: StateSpec, threshold: float, clipped: bool) -> Tensor:
+        codes = encode(spec, x, threshold)
+        levels = level_tables(spec, threshold, torch.float32)[0].to(x.device, x.dtype)
+        if clipped:
+            ctx.save_for_backward((x >= levels[0]) & (x <= levels[-1]))
+        return levels[codes.int()]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        inside = ctx.saved_tensors
+        return (grads[0] * inside[0] if inside else grads[0]), None, None, None
+
+
+def _checked(x: Tensor) -> Tensor:
+    check_type("x", x, Tensor, "a floating-point tensor")
+    if not x.is_floating_point():
+        raise TypeError(f"x has dtype {x.dtype}: expected a floating-point tensor; convert it with x.float()")
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError("x contains NaN or infinity: expected finite values; a quantizer would hide them as a code")
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
