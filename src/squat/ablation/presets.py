@@ -1,0 +1,94 @@
+"""Ablations by name. Each preset is a function that returns an `AblationConfig`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from squat.ablation.config import AblationConfig
+from squat.checks import check_choice
+
+ALL_CELLS = (
+    "float", "state-ptq", "squat", "weight-ptq", "ptq", "squat+weight-ptq", "qat", "qat+state-ptq", "qat+squat",
+)  # fmt: skip
+
+DEMO_NOTE = (
+    "This is a demonstration: 2 seeds and a few epochs decide nothing. The presets `digits` and `fashion` are the "
+    "experiments that count; their committed results are in docs/results."
+)
+
+
+def demo() -> AblationConfig:
+    """Spoken digits, 140 channels, all cells at 4 bits, three schemes, 2 seeds, few epochs: minutes on 2 cores.
+
+    Example:
+        >>> len(demo().seeds)
+        2
+    """
+    from squat.models.config import NetworkConfig
+    from squat.train.config import DataConfig, RunConfig, TrainConfig
+
+    base = RunConfig(
+        DataConfig("spoken_digits", {"channels": 140, "bin_ms": 10, "steps": 100}),
+        NetworkConfig("recurrent", inputs=140, hidden=(128,), beta=0.95, input_gain=3.0),
+        TrainConfig(epochs=6, batch_size=64, learning_rate=5e-3),
+    )
+    return AblationConfig("demo", base, ALL_CELLS, ("uniform", "threshold_centered", "anchored"), seeds=(0, 1))
+
+
+def digits() -> AblationConfig:
+    """Spoken digits, 140 channels, by take: all cells at 4 bits, 3 seeds, a recurrent network.
+
+    Example:
+        >>> digits().bits
+        ((4, 4),)
+    """
+    from squat.models.config import NetworkConfig
+    from squat.train.config import AugmentConfig, DataConfig, RunConfig, TrainConfig
+
+    base = RunConfig(
+        DataConfig("spoken_digits", {"channels": 140, "bin_ms": 10, "steps": 100, "split": "take"}),
+        NetworkConfig("recurrent", inputs=140, hidden=(256,), beta=0.95, input_gain=3.0),
+        TrainConfig(epochs=40, batch_size=64, learning_rate=2e-3, augment=AugmentConfig(channel_shift=4)),
+    )
+    return AblationConfig("digits", base, ALL_CELLS, ("uniform", "threshold_centered", "anchored"), seeds=(0, 1, 2))
+
+
+def fashion() -> AblationConfig:
+    """FashionMNIST, 784-256-10, 25 steps of constant current: all cells at 4 bits, 3 seeds.
+
+    Example:
+        >>> fashion().base.network.input_max
+        255
+    """
+    from squat.models.config import NetworkConfig
+    from squat.train.config import DataConfig, RunConfig, TrainConfig
+
+    base = RunConfig(
+        DataConfig("fashion_mnist", {"mode": "static", "steps": 25}),
+        NetworkConfig("feedforward", inputs=784, hidden=(256,), beta=0.95, input_scale=1 / 255, input_max=255),
+        TrainConfig(epochs=15, batch_size=128, learning_rate=1e-3),
+    )
+    return AblationConfig("fashion", base, ALL_CELLS, ("uniform", "threshold_centered", "anchored"), seeds=(0, 1, 2))
+
+
+PRESETS: dict[str, Callable[[], AblationConfig]] = {"demo": demo, "digits": digits, "fashion": fashion}
+
+
+def preset(name: str) -> AblationConfig:
+    """The preset called `name`.
+
+    Raises:
+        ValueError: for an unknown name; the message lists those there are.
+
+    Example:
+        >>> preset("demo").name
+        'demo'
+    """
+    return PRESETS[check_choice("preset", name, PRESETS, "or give a JSON file with an ablation config")]()
+
+
+def committed_results() -> list[Path]:
+    """The committed full results (`results.md` under `docs/results` of the source tree); empty where there are none."""
+    folder = Path(__file__).resolve().parents[3] / "docs" / "results"
+    return sorted(folder.rglob("results.md")) if folder.is_dir() else []
