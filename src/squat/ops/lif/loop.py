@@ -117,7 +117,11 @@ def _inverse_step(bounds: Tensor, config: LoopConfig) -> float:
 def _use_torch_threads() -> None:
     from numba import config, set_num_threads
 
-    set_num_threads(min(torch.get_num_threads(), config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    threads = torch.get_num_threads()
+    set_num_threads(min(threads, config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    if torch.get_num_threads() != threads:
+        # numba's first start of an OpenMP layer sets the process's thread number to all cores, torch's included.
+        torch.set_num_threads(threads)
 
 
 def _tasks(batch: int, neurons: int, recurrent: bool) -> int:
