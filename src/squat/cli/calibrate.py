@@ -1,0 +1,58 @@
+"""`squat calibrate`: post-training quantization of a trained network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from squat.cli import output, specs
+from squat.cli.networks import check_fits, load_data, load_network
+
+
+def calibrate(
+    net: Annotated[Path, typer.Argument(metavar="NET", help="Network file, or a folder written by squat train.")],
+    out: Annotated[Path, typer.Option(help="File for the quantized network.")],
+    data: Annotated[str | None, typer.Option(help="Data set or your own file; by default the training data.")] = None,
+    data_option: Annotated[
+        list[str] | None, typer.Option("--data-option", metavar="KEY=VALUE", help="Option of the loader; repeatable.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="BITS[,KEY=VALUE], or float to leave them.")] = specs.FLOAT,
+    states: Annotated[str, typer.Option(help="NAME:BITS[,KEY=VALUE], or float to leave them.")] = specs.FLOAT,
+    state_range: Annotated[str, typer.Option("--range", help="published or calibrated limits.")] = "published",
+    batches: Annotated[int, typer.Option(help="Batches to look at.")] = 8,
+    batch_size: Annotated[int, typer.Option(help="Samples of a batch.")] = 64,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Quantize a trained network after training, and report saturated and silent layers.
+
+    Example: squat calibrate runs/digits --weights 4 --states anchored:4 --range calibrated --out digits4.safetensors
+    """
+    from squat.files import save
+    from squat.ptq import calibrate as quantize
+
+    weight_spec, state_spec = specs.weight_spec(weights), specs.state_spec(states)
+    output.refuse_existing(out, overwrite)
+    network, metadata = load_network(net)
+    dataset, config = load_data(data, data_option, metadata)
+    dataset.require("train")
+    check_fits(network, dataset)
+    quantized, report = quantize(
+        network,
+        dataset.train,
+        weights=weight_spec,
+        states=state_spec,
+        state_range=state_range,
+        batches=batches,
+        batch_size=batch_size,
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    metadata["calibration"] = {"data": config.to_json(), **report.to_json()}
+    save(quantized, out, metadata, overwrite=overwrite)
+    if as_json:
+        output.print_json({"network": str(out), **report.to_json()})
+        return
+    typer.echo(str(report))
+    typer.echo(f"network: {out}")

@@ -1,0 +1,87 @@
+"""`squat run`: accuracy and predictions of a network on data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from squat.cli import output
+from squat.cli.networks import check_fits, load_data, load_network
+
+
+def run(
+    net: Annotated[Path, typer.Argument(metavar="NET", help="Network file, or a folder written by squat train.")],
+    data: Annotated[str | None, typer.Option(help="Data set or your own file; by default the training data.")] = None,
+    data_option: Annotated[
+        list[str] | None, typer.Option("--data-option", metavar="KEY=VALUE", help="Option of the loader; repeatable.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    predictions: Annotated[Path | None, typer.Option(help="Write predictions to this .csv or .npz file.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Samples at a time.")] = 256,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing predictions file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run a network on data: accuracy, ties, spike rates, and every prediction if wanted.
+
+    Example: squat run runs/digits --split test --predictions out.csv
+    """
+    from squat.checks import check_choice
+    from squat.train import evaluate
+
+    check_choice("--split", split, ("train", "validation", "test"))
+    if predictions is not None:
+        check_choice("--predictions ending", predictions.suffix, (".csv", ".npz"))
+        output.refuse_existing(predictions, overwrite)
+        if not predictions.parent.is_dir():
+            raise ValueError(f"--predictions {predictions}: there is no folder {predictions.parent}; make it first")
+    network, metadata = load_network(net)
+    dataset, _ = load_data(data, data_option, metadata)
+    dataset.require(split)
+    check_fits(network, dataset)
+    part = dataset.parts[split]
+    result = evaluate(network, part, batch_size=batch_size, threads=threads)
+    if predictions is not None:
+        write_predictions(predictions, result.predictions, part.labels.tolist())
+    _print(result, dataset.name, split, len(part), predictions, as_json)
+
+
+def write_predictions(path: Path, predicted: list[int], labels: list[int]) -> None:
+    """Write one row per sample, atomically: its index in the split, the prediction and the label."""
+    import os
+
+    import numpy as np
+
+    columns: dict[str, Any] = {
+        "index": np.arange(len(labels)),
+        "prediction": np.array(predicted),
+        "label": np.array(labels),
+    }
+    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    if path.suffix == ".npz":
+        np.savez(part, **columns)
+    else:
+        rows = np.stack(list(columns.values()), 1)
+        np.savetxt(part, rows, fmt="%d", delimiter=",", header=",".join(columns), comments="")
+    os.replace(part, path)
+
+
+def _print(result: Any, name: str, split: str, samples: int, predictions: Path | None, as_json: bool) -> None:
+    if as_json:
+        document = {
+            "data": name,
+            "split": split,
+            "samples": samples,
+            "accuracy": result.accuracy,
+            "loss": result.loss,
+            "tied_share": result.tied_share,
+            "spike_rates": result.spike_rates,
+            "predictions": result.predictions,
+        }
+        output.print_json(document)
+        return
+    typer.echo(f"{name}, {split}: accuracy {result.accuracy:.2%} on {samples} samples, {result.tied_share:.2%} tied")
+    if predictions is not None:
+        typer.echo(f"predictions: {predictions}")

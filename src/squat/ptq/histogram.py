@@ -1,0 +1,96 @@
+"""A histogram of a stream of values whose range is not known beforehand: bounded memory, one pass."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from squat.checks import check_int
+
+_SMALLEST_REACH = 2.0**-20
+
+
+class StreamingHistogram:
+    """Counts on equal bins over `[-reach, reach]`; `reach` is a power of two and doubles when a value lies outside.
+
+    Doubling merges neighbouring bins, so no count is ever estimated: only the bin width grows.
+
+    Args:
+        bins: number of bins, a multiple of 4. A value is known to within `2 * reach / bins`, at most
+            `4 / bins` of the largest magnitude seen.
+
+    Raises:
+        TypeError, ValueError: if `bins` is not a positive multiple of 4.
+
+    Example:
+        >>> histogram = StreamingHistogram(bins=8)
+        >>> histogram.add(torch.tensor([-0.9, 0.1, 0.2, 0.6]))
+        >>> histogram.add(torch.tensor([1.9]))
+        >>> histogram.low, histogram.high, histogram.reach
+        (-0.8999999761581421, 1.899999976158142, 2.0)
+        >>> histogram.counts.tolist()
+        [0, 0, 1, 0, 2, 1, 0, 1]
+        >>> histogram.share_above(1.0)
+        0.2
+    """
+
+    def __init__(self, bins: int = 4096) -> None:
+        if check_int("bins", bins, 4) % 4:
+            raise ValueError(f"bins={bins}: expected a multiple of 4; doubling the range merges pairs around 0")
+        self.counts = torch.zeros(bins, dtype=torch.int64)
+        self.reach = _SMALLEST_REACH
+        self.low = math.inf
+        self.high = -math.inf
+
+    def add(self, values: Tensor) -> None:
+        """Count all `values` (any shape, float).
+
+        Raises:
+            ValueError: for NaN or infinity.
+        """
+        if values.numel() == 0:
+            return
+        low, high = (float(end) for end in values.aminmax())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError("values contain NaN or infinity: expected finite values; no bin holds them")
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        while max(-low, high) > self.reach:
+            self._double()
+        bins = len(self.counts)
+        index = ((values.detach().flatten() + self.reach) * (bins / (2 * self.reach))).long().clamp_(0, bins - 1)
+        self.counts += torch.bincount(index, minlength=bins).cpu()
+
+    def _double(self) -> None:
+        bins = len(self.counts)
+        merged = self.counts.view(-1, 2).sum(1)
+        self.counts = torch.zeros_like(self.counts)
+        self.counts[bins // 4 : bins - bins // 4] = merged
+        self.reach *= 2
+
+    @property
+    def total(self) -> int:
+        """Number of values counted."""
+        return int(self.counts.sum())
+
+    @property
+    def centres(self) -> Tensor:
+        """Middle of each bin, float64."""
+        bins = len(self.counts)
+        return (torch.arange(bins, dtype=torch.float64) + 0.5) * (2 * self.reach / bins) - self.reach
+
+    def share_below(self, value: float) -> float:
+        """Share of the values in bins that lie wholly below `value`; 0 where nothing was counted."""
+        return self._share(self.centres + self._half_bin < value)
+
+    def share_above(self, value: float) -> float:
+        """Share of the values in bins that lie wholly above `value`; 0 where nothing was counted."""
+        return self._share(self.centres - self._half_bin > value)
+
+    @property
+    def _half_bin(self) -> float:
+        return self.reach / len(self.counts)
+
+    def _share(self, chosen: Tensor) -> float:
+        return int(self.counts[chosen].sum()) / max(self.total, 1)

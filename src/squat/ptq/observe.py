@@ -1,0 +1,96 @@
+"""What the layers of a network do on data: spikes, silent neurons and float membranes; one pass, bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from squat.layers.current import Current
+from squat.ptq.histogram import StreamingHistogram
+
+
+@dataclass
+class LayerObservation:
+    """One layer of neurons on some data.
+
+    Attributes:
+        spikes: spikes of each neuron, summed over steps and samples; None until something was seen, or not spiking.
+        opportunities: steps times samples.
+        membranes: histogram of the membranes; empty unless they were asked for.
+    """
+
+    spikes: Tensor | None = None
+    opportunities: int = 0
+    membranes: StreamingHistogram = field(default_factory=StreamingHistogram)
+
+    @property
+    def rate(self) -> float | None:
+        """Spikes per neuron and step, None for a layer that does not spike."""
+        return None if self.spikes is None else float(self.spikes.mean()) / max(self.opportunities, 1)
+
+    @property
+    def silent(self) -> float | None:
+        """Share of neurons without a spike, None for a layer that does not spike."""
+        return None if self.spikes is None else float((self.spikes == 0).double().mean())
+
+
+def layers_of(net: Any) -> dict[str, Any]:
+    """The layers of a `Network` or a `Sequential`, by position."""
+    return {str(position): layer for position, layer in enumerate(net.layers if hasattr(net, "readout") else net)}
+
+
+def neurons_of(net: Any) -> dict[str, Any]:
+    """The layers with a neuron state, by position."""
+    return {name: layer for name, layer in layers_of(net).items() if hasattr(layer, "set_state_spec")}
+
+
+@torch.no_grad()
+def observe(net: nn.Module, batches: Iterable[Tensor], *, membranes: bool) -> tuple[dict[str, LayerObservation], int]:
+    """Run `net` layer by layer over the batches.
+
+    Args:
+        net: a `Network` or `Sequential`.
+        batches: inputs `[T, B, ...]`.
+        membranes: whether to fill the histograms; neurons then run step by step, to show every membrane.
+
+    Returns:
+        An observation for each layer of neurons, by position, and the number of samples.
+    """
+    seen = {name: LayerObservation() for name in neurons_of(net)}
+    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    samples = 0
+    for x in batches:
+        samples += x.shape[1]
+        current: Any = x.to(device)
+        for name, layer in layers_of(net).items():
+            current = _through_neurons(layer, current, seen[name], membranes) if name in seen else layer(current)
+    return seen, samples
+
+
+def _through_neurons(layer: Any, x: Tensor | Current, seen: LayerObservation, membranes: bool) -> Tensor:
+    if membranes:
+        out, u = _by_steps(layer, x)
+        seen.membranes.add(u)
+    else:
+        out = layer(x)[0]
+    seen.opportunities += out.shape[0] * out.shape[1]
+    if layer.spiking:
+        spikes = out.sum((0, 1), dtype=torch.float64).cpu()
+        seen.spikes = spikes if seen.spikes is None else seen.spikes + spikes
+    return out
+
+
+def _by_steps(layer: Any, x: Tensor | Current) -> tuple[Tensor, Tensor]:
+    """Output and membranes `[T, B, ...]`. The carried state is the one place where any neuron shows its membrane."""
+    state, outputs, membranes = None, [], []
+    steps = x.z.shape[0] if isinstance(x, Current) else x.shape[0]
+    for t in range(steps):
+        now = x._replace(z=x.z[t : t + 1]) if isinstance(x, Current) else x[t : t + 1]
+        out, state = layer(now, state)
+        outputs.append(out)
+        membranes.append(state.u)
+    return torch.cat(outputs), torch.stack(membranes)
