@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from ablation_fakes import TOOLS, small_config
 from rich.console import Console
 
+from ablation_fakes import TOOLS, small_config
 from squat.ablation import Options, run
 from squat.ablation.budget import Budget, parse_budget
 from squat.ablation.grid import expand
@@ -17,7 +17,9 @@ from squat.ablation.progress import RunProgress
 from squat.ablation.records import Folder, envelope, write_json
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("100m", 6000), ("2h", 7200), ("1d", 86400), ("1h30m", 5400)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("100m", 6000), ("2h", 7200), ("1d", 86400), ("1h30m", 5400)]
+)
 def test_parse(text: str, seconds: float) -> None:
     assert parse_budget(text) == seconds
 

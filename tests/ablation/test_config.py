@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ablation_fakes import small_config
 
+from ablation_fakes import small_config
 from squat.ablation import AblationConfig
 from squat.quant.spec import Uniform
 

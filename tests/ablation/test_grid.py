@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ablation_fakes import small_config
 
+from ablation_fakes import small_config
 from squat.ablation import CELLS, Cell, crossed, register_cell, register_scheme
 from squat.ablation.cells import get_cell, parent_of
 from squat.ablation.grid import Coordinates, expand, job_at
@@ -28,7 +28,8 @@ def test_one_data_set_needs_sixteen_trainings_a_seed() -> None:
 def test_calibrated_cells_start_from_the_right_network() -> None:
     parents = {name: parent_of(get_cell(name)).name for name in ALL_CELLS if not CELLS[name].trained}
     assert parents == {
-        "state-ptq": "float", "weight-ptq": "float", "ptq": "float", "squat+weight-ptq": "squat", "qat+state-ptq": "qat",
+        "state-ptq": "float", "weight-ptq": "float", "ptq": "float",
+        "squat+weight-ptq": "squat", "qat+state-ptq": "qat",
     }  # fmt: skip
     for group in expand(small_config(cells=ALL_CELLS)):
         for job in group.calibrations:
@@ -46,7 +47,9 @@ def test_specs_and_scale_rule_of_every_job() -> None:
             assert network.states is None or network.states.bits == 2
             assert (job.calibrate_weights is not None) == (cell.weights == "ptq")
             assert (job.calibrate_states is not None) == (cell.states == "ptq")
-            assert job.state_ranges == ((("published", "calibrated") if cell.states == "ptq" else ("published",)) if job.parent else ())
+            assert job.state_ranges == (
+                (("published", "calibrated") if cell.states == "ptq" else ("published",)) if job.parent else ()
+            )
             assert network.arithmetic == "integer"  # float weights or float states take the float rule by themselves
 
 
@@ -59,7 +62,9 @@ def test_ids_are_stable_unique_and_follow_the_settings() -> None:
     config = small_config(cells=ALL_CELLS, bits=crossed((4, 2)))
     ids = [job.id for group in expand(config) for job in group.jobs]
     assert len(set(ids)) == len(ids)
-    assert ids == [job.id for group in expand(small_config(cells=ALL_CELLS, bits=crossed((4, 2)))) for job in group.jobs]
+    assert ids == [
+        job.id for group in expand(small_config(cells=ALL_CELLS, bits=crossed((4, 2)))) for job in group.jobs
+    ]
     slower = expand(replace(config, learning_rates={"float": 1e-4}))
     assert slower[0].train.id != ids[0]
     assert slower[0].train.run.train.learning_rate == 1e-4
@@ -68,7 +73,9 @@ def test_ids_are_stable_unique_and_follow_the_settings() -> None:
 
 
 def test_crossed_bits_train_each_network_once() -> None:
-    groups = expand(small_config(cells=("qat", "squat", "qat+squat"), schemes=("uniform",), bits=crossed((4, 2)), seeds=(0,)))
+    groups = expand(
+        small_config(cells=("qat", "squat", "qat+squat"), schemes=("uniform",), bits=crossed((4, 2)), seeds=(0,))
+    )
     cells = [group.train.cell for group in groups]
     assert (cells.count("qat"), cells.count("squat"), cells.count("qat+squat")) == (2, 2, 4)
 
@@ -78,12 +85,16 @@ def test_a_beta_per_scheme_and_bits_reaches_the_parents() -> None:
     job = job_at(config, get_cell("squat"), Coordinates("uniform", None, 4), 0)
     assert job.run.network.beta == 0.5
     groups = expand(config)
-    betas = {group.train.run.network.beta: [j.scheme for j in group.calibrations] for group in groups if group.train.cell == "float"}
+    betas = {
+        group.train.run.network.beta: [j.scheme for j in group.calibrations]
+        for group in groups
+        if group.train.cell == "float"
+    }
     assert betas == {0.9: ["threshold_centered"], 0.5: ["uniform"]}
 
 
 def test_registering() -> None:
-    with pytest.raises(ValueError, match="cell 'float' is registered as .*; choose another name"):
+    with pytest.raises(ValueError, match=r"cell 'float' is registered as .*; choose another name"):
         register_cell(Cell("float", "qat", "float"))
     with pytest.raises(ValueError, match="scheme 'uniform' is registered already; choose another name"):
         register_scheme("uniform", ThresholdCentered)
@@ -98,5 +109,7 @@ def test_presets_expand_and_survive_json(name: str) -> None:
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(ValueError, match="preset='nothing': expected one of 'demo', 'digits', 'fashion'; or give a JSON"):
+    with pytest.raises(
+        ValueError, match="preset='nothing': expected one of 'demo', 'digits', 'fashion'; or give a JSON"
+    ):
         preset("nothing")

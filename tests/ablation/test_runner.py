@@ -1,4 +1,4 @@
-"""The runner: what is missing is run, once; kills, failures, budgets and lost workers cost nothing that was finished."""
+"""The runner: what is missing is run, once; kills, failures and lost workers cost nothing that was finished."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ablation_fakes import TOOLS, small_config
 
+from ablation_fakes import TOOLS, small_config
 from squat.ablation import Options, run
 from squat.ablation.grid import expand
 from squat.ablation.records import Folder, only_user, read_records, without_times
@@ -87,10 +87,17 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
     (tmp_path / "break.txt").write_text("squat.uniform.s4.seed1")
     config = small_config()
     summary = run(config, tmp_path, QUIET, TOOLS)
-    assert [label for label, _ in summary.failed] == ["squat uniform s4 seed 1", "squat+weight-ptq uniform w4 s4 seed 1"]
-    assert "2 failed (first: squat uniform s4 seed 1: RuntimeError: no convergence in FOLDER/work/squat" in summary.message
+    assert [label for label, _ in summary.failed] == [
+        "squat uniform s4 seed 1",
+        "squat+weight-ptq uniform w4 s4 seed 1",
+    ]
+    assert (
+        "2 failed (first: squat uniform s4 seed 1: RuntimeError: no convergence in FOLDER/work/squat" in summary.message
+    )
     assert str(tmp_path) not in "".join(p.read_text() for p in (tmp_path / "records").iterdir())
-    child = read_records(Folder(tmp_path))[next(j for j in jobs_of(config) if j.startswith("squat+weight-ptq.uniform.w4.s4.seed1"))]
+    child = read_records(Folder(tmp_path))[
+        next(j for j in jobs_of(config) if j.startswith("squat+weight-ptq.uniform.w4.s4.seed1"))
+    ]
     assert child["error"].startswith("ValueError: the run it starts from failed (squat.uniform.s4.seed1")
 
     (tmp_path / "break.txt").unlink()
@@ -113,7 +120,9 @@ def test_a_lost_worker_process_costs_only_its_run(tmp_path: Path) -> None:
 
 def test_the_folder_of_another_experiment(tmp_path: Path) -> None:
     run(small_config(seeds=(0,)), tmp_path, QUIET, TOOLS)
-    with pytest.raises(ValueError, match=r"holds the results of another experiment \(differs in seeds\); choose another"):
+    with pytest.raises(
+        ValueError, match=r"holds the results of another experiment \(differs in seeds\); choose another"
+    ):
         run(small_config(seeds=(0, 1)), tmp_path, QUIET, TOOLS)
     base = small_config().base
     slower = replace(base, train=replace(base.train, learning_rate=0.5))
@@ -192,7 +201,9 @@ def test_ray_gives_the_same_records(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs Ray: pip install 'squat-snn[cluster]'")
     config = small_config(seeds=(0,))
     script = tmp_path / "main.py"
-    script.write_text(SCRIPT.replace("small_config()", "small_config(seeds=(0,))").replace("n_jobs=", 'cluster="local", n_jobs='))
+    script.write_text(
+        SCRIPT.replace("small_config()", "small_config(seeds=(0,))").replace("n_jobs=", 'cluster="local", n_jobs=')
+    )
     import squat
 
     paths = [str(TESTS), str(Path(squat.__file__).parents[1]), *sys.path]

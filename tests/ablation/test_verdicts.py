@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ablation_fakes import small_config
 
+from ablation_fakes import small_config
 from squat.ablation.cells import get_cell
 from squat.ablation.config import AblationConfig
 from squat.ablation.grid import expand
@@ -43,14 +43,20 @@ def table(found: list[Verdict]) -> dict[tuple[str, str], str]:
 
 
 def test_the_comparisons_of_the_design() -> None:
-    found = [(c.claim, str(c.first), [str(r) for r in c.rivals]) for c in comparisons(("uniform", "threshold_centered"))]
+    found = [
+        (c.claim, str(c.first), [str(r) for r in c.rivals]) for c in comparisons(("uniform", "threshold_centered"))
+    ]
     assert found == [
         ("1", "squat threshold_centered", ["squat uniform"]),
         ("1", "qat+squat threshold_centered", ["qat+squat uniform"]),
         ("2", "qat+squat uniform", ["qat+state-ptq uniform", "squat+weight-ptq uniform"]),
         ("3", "qat+state-ptq uniform", ["squat+weight-ptq uniform"]),
         ("3", "qat", ["squat uniform"]),
-        ("2", "qat+squat threshold_centered", ["qat+state-ptq threshold_centered", "squat+weight-ptq threshold_centered"]),
+        (
+            "2",
+            "qat+squat threshold_centered",
+            ["qat+state-ptq threshold_centered", "squat+weight-ptq threshold_centered"],
+        ),
         ("3", "qat+state-ptq threshold_centered", ["squat+weight-ptq threshold_centered"]),
         ("3", "qat", ["squat threshold_centered"]),
     ]
@@ -65,7 +71,9 @@ def test_no_difference_is_not_supported() -> None:
 
 def test_effects_are_found_with_their_sign() -> None:
     def accuracy(cell: str, scheme: str | None) -> float:
-        base = {"qat+squat": 0.70, "qat+state-ptq": 0.55, "squat+weight-ptq": 0.65, "qat": 0.70, "squat": 0.60}.get(cell, 0.5)
+        base = {"qat+squat": 0.70, "qat+state-ptq": 0.55, "squat+weight-ptq": 0.65, "qat": 0.70, "squat": 0.60}.get(
+            cell, 0.5
+        )
         return base + (0.06 if scheme == "threshold_centered" else 0.0)
 
     found = table(verdicts([made_up(accuracy)], 1000))
@@ -145,7 +153,9 @@ def test_bits_that_do_not_matter_are_compared_once() -> None:
         (30.0, (28.0, 32.0), 0.001, (45.1, 15.1), "supported"),
     ],
 )
-def test_judge(mean: float, interval: tuple[float, float], p: float, accuracies: tuple[float, float], verdict: str) -> None:
+def test_judge(
+    mean: float, interval: tuple[float, float], p: float, accuracies: tuple[float, float], verdict: str
+) -> None:
     assert judge(Difference(mean, interval, p, 2.0, None, 5), p, accuracies, 10.0) == verdict
 
 

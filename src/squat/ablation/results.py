@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,16 @@ class Results:
         return sum(record["status"] == "failed" for record in self._all(cell, at).values())
 
     def _all(self, cell: str, at: Coordinates) -> dict[int, dict[str, Any]]:
-        jobs = {seed: job_at(self.config, get_cell(cell), at, seed).id for seed in self.config.seeds}
+        jobs = self._jobs[cell, at.within(get_cell(cell))]
         return {seed: self.records[job] for seed, job in jobs.items() if job in self.records}
+
+    @cached_property
+    def _jobs(self) -> dict[tuple[str, Coordinates], dict[int, str]]:
+        config = self.config
+        return {
+            (name, at): {seed: job_at(config, get_cell(name), at, seed).id for seed in config.seeds}
+            for name, at in self.rows()
+        }
 
     def correct(self, cell: str, at: Coordinates, seeds: list[int]) -> NDArray[np.bool_]:
         """Whether each test sample was predicted right: [seeds, samples]."""
