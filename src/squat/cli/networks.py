@@ -16,11 +16,11 @@ NETWORK_NAME = "network.safetensors"
 
 def load_network(path: Path) -> tuple[Any, dict[str, Any]]:
     """The network in a file, or in a folder that `squat train` wrote, and the metadata saved with it."""
+    path = output.check_file(path / NETWORK_NAME if path.is_dir() else path)
+    # Imported after the check: a wrong name is reported at once.
     from squat.files import load, read_metadata
     from squat.models import Network
 
-    path = path / NETWORK_NAME if path.is_dir() else path
-    output.check_file(path)
     net = load(path)
     if not isinstance(net, Network):
         raise ValueError(

@@ -85,13 +85,15 @@ def print_results(results: Results, beside: dict[str, dict[tuple[str, ...], str]
 
 
 def print_verdicts(experiments: list[Results]) -> None:
-    """One line per verdict."""
+    """One line per verdict, nothing where no two cells can be compared."""
     from squat.ablation.tables import VERDICT_HEADER, verdict_cells
     from squat.ablation.verdicts import verdicts
 
     names = ("claim", "first", "against", "data", "bits", "difference", "verdict")
     chosen = [VERDICT_HEADER.index(name) for name in names]
     rows = [[cells[i] for i in chosen] for cells in map(verdict_cells, verdicts(experiments))]
+    if not rows:
+        return
     output.print_table(names, rows, title="verdicts (differences in points)")
 
 

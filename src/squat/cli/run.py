@@ -29,7 +29,6 @@ def run(
     Example: squat run runs/digits --split test --predictions out.csv
     """
     from squat.checks import check_choice
-    from squat.train import evaluate
 
     check_choice("--split", split, ("train", "validation", "test"))
     if predictions is not None:
@@ -41,6 +40,8 @@ def run(
     dataset, _ = load_data(data, data_option, metadata)
     dataset.require(split)
     check_fits(network, dataset)
+    from squat.train import evaluate
+
     part = dataset.parts[split]
     result = evaluate(network, part, batch_size=batch_size, threads=threads)
     if predictions is not None:
