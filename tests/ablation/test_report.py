@@ -75,7 +75,7 @@ def test_an_unfinished_ablation_is_reported(tmp_path: Path) -> None:
     for path in (tmp_path / "records").glob("qat+squat*"):
         path.unlink()
     text = report(tmp_path).read_text()
-    assert "1 seeds decide nothing" in text
+    assert "So few seeds (1) decide nothing" in text
     assert "## Failed runs" in text
     assert "RuntimeError: no convergence in FOLDER/work/squat.uniform" in text
     assert "undecided (no pair of finished runs)" in text

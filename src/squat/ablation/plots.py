@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 NO_SCHEME = "#404040"
+NEAR_CHANCE = 15.0
+"""Points above chance below which an axis reaches down to it."""
+SAME_SIZE = 1.1
+"""Ratio of byte counts that a figure draws at one place."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h")
 
 
@@ -68,8 +72,9 @@ def accuracy_by_cell(rows: Sequence[Row], schemes: Sequence[str], chance: float)
                 color = colors[row.at.scheme]
                 axis.plot([x] * len(row.test), row.test, "o", color=color, markersize=4, alpha=0.55, mec="none")
                 axis.plot([x - 0.09, x + 0.09], [row.mean, row.mean], color=color, linewidth=2.5)
-        axis.axhline(chance, color="grey", linewidth=0.8, linestyle=":")
-        axis.annotate("chance", (len(cells) - 0.55, chance), color="grey", fontsize=8, ha="right", va="bottom")
+        if chance > axis.get_ylim()[0] - NEAR_CHANCE:
+            axis.axhline(chance, color="grey", linewidth=0.8, linestyle=":")
+            axis.annotate("chance", (len(cells) - 0.55, chance), color="grey", fontsize=8, ha="right", va="bottom")
         axis.set(title=f"{weight_bits}-bit weights, {state_bits}-bit states", ylabel="test accuracy (%)")
         axis.grid(axis="y", alpha=0.3)
     axes[-1, 0].set_xticks(range(len(cells)), [name.replace("+", "\n+ ") for name in cells], fontsize=8)
@@ -88,18 +93,19 @@ def accuracy_by_bytes(rows: Sequence[Row], schemes: Sequence[str]) -> Figure:
     axis, colors = axes[0, 0], scheme_colors(schemes)
     markers = {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(CELLS)}
     shown = [row for row in rows if row.mean is not None and row.bytes]
-    sizes = sorted({round(row.bytes or 0) for row in shown})
-    for size in sizes:
-        group = [row for row in shown if round(row.bytes or 0) == size]
+    groups = _by_size(shown)
+    largest = max((len(group) for group in groups.values()), default=1)
+    span = max(groups, default=1.0) / min(groups, default=1.0)
+    step = min(max(span, 2.0) ** (1 / 60), 1.6 ** (1 / largest))
+    for size, group in groups.items():
         for number, row in enumerate(group):
-            x = size / 1000 * 1.022 ** (number - (len(group) - 1) / 2)
+            x = size / 1000 * step ** (number - (len(group) - 1) / 2)
             axis.errorbar(
                 x, row.mean, row.spread or 0.0, fmt=markers[row.cell], color=colors[row.at.scheme], markersize=7,
                 elinewidth=1, capsize=2, alpha=0.9,
             )  # fmt: skip
     axis.set_xscale("log")
-    ticks = _apart(sizes)
-    axis.set_xticks([size / 1000 for size in ticks], [f"{size / 1000:.3g}" for size in ticks])
+    axis.set_xticks([size / 1000 for size in groups], [f"{size / 1000:.3g}" for size in groups])
     axis.minorticks_off()
     axis.set(xlabel="weights and states (kB, log scale)", ylabel="test accuracy (%)")
     axis.grid(alpha=0.3)
@@ -125,7 +131,7 @@ def level_placement(schemes: Sequence[str], bits: Sequence[int]) -> Figure:
             spec = get_scheme(name)(width)
             levels, first = spec.levels().tolist(), spec.first_firing_code()
             color = scheme_colors(schemes)[name]
-            axis.plot(levels[:first], [row] * first, "|", color=color, markersize=16, mew=1.6)
+            axis.plot(levels[:first], [row] * first, "|", color=color, markersize=16, mew=1.6 if width < 7 else 0.4)
             axis.plot(levels[first:], [row] * (len(levels) - first), "^", color=color, markersize=6, mec="none")
         axis.set_yticks(range(len(schemes)), [readable(name) for name in schemes])
         axis.set(ylim=(len(schemes) - 0.4, -0.6), title=f"{width}-bit states")
@@ -148,13 +154,14 @@ def _fits(row: Row, weight_bits: int, state_bits: int) -> bool:
     return row.at.weight_bits in (None, weight_bits) and row.at.state_bits in (None, state_bits)
 
 
-def _apart(sizes: Sequence[int]) -> list[int]:
-    """Sizes far enough apart for their labels on a log axis."""
-    kept: list[int] = []
-    for size in sizes:
-        if not kept or size > 1.12 * kept[-1]:
-            kept.append(size)
-    return kept
+def _by_size(rows: Sequence[Row]) -> dict[float, list[Row]]:
+    """Rows of nearly equal bytes together, under the smallest size of each group."""
+    groups: dict[float, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.bytes or 0.0):
+        size = row.bytes or 0.0
+        last = max(groups, default=0.0)
+        groups.setdefault(last if last and size <= SAME_SIZE * last else size, []).append(row)
+    return groups
 
 
 def _legend(figure: Figure, styles: dict[str, dict[str, Any]]) -> None:

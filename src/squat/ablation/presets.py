@@ -33,7 +33,8 @@ def demo() -> AblationConfig:
         NetworkConfig("recurrent", inputs=140, hidden=(128,), beta=0.95, input_gain=3.0),
         TrainConfig(epochs=6, batch_size=64, learning_rate=5e-3),
     )
-    return AblationConfig("demo", base, ALL_CELLS, ("uniform", "threshold_centered", "anchored"), seeds=(0, 1))
+    schemes = ("uniform", "threshold_centered", "anchored")
+    return AblationConfig("demo", base, ALL_CELLS, schemes, seeds=(0, 1), calibration_samples=128)
 
 
 def digits() -> AblationConfig:

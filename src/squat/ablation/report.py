@@ -112,11 +112,13 @@ def _state_of(results: Results) -> str:
     ended = [results.records[job]["status"] for job in jobs if job in results.records]
     text = f"{ended.count('ok')} of {len(jobs)} runs finished."
     if len(results.config.seeds) < verdicts.MIN_SEEDS:
-        text += f" **{len(results.config.seeds)} seeds decide nothing:** read the numbers as a demonstration."
+        text += f" **So few seeds ({len(results.config.seeds)}) decide nothing:** read the numbers as a demonstration."
     return text
 
 
 def _verdict_sections(found: list[verdicts.Verdict], other: list[verdicts.Verdict] | None, data_sets: int) -> list[str]:
+    if not found:
+        return ["## Verdicts\n\nThe cells of this ablation allow none of the comparisons."]
     parts = ["## Verdicts", tables.markdown(tables.VERDICT_HEADER, map(tables.verdict_cells, found))]
     parts.append(
         "Claims: (1) threshold-centred beats uniform; (2) QAT+SQUAT beats the better mixed cell; (3) training the "

@@ -145,7 +145,9 @@ def _forget_failed(jobs: list[Job], folder: Folder) -> None:
 def _write_data(folder: Folder, data: Any) -> None:
     sizes = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
     labels = data.test.labels.tolist()
-    value = envelope(name=data.name, classes=data.classes, steps=data.steps, samples=sizes, test_labels=labels)
+    value = envelope(
+        name=Path(data.name).name, classes=data.classes, steps=data.steps, samples=sizes, test_labels=labels
+    )
     write_json(folder.data, plain(value))
 
 

@@ -112,7 +112,7 @@ def result_cells(row: Row) -> list[str]:
         _number(row.validation, 2),
         _number(row.tied_share, 2),
         _number(row.spike_rate, 4),
-        _number(None if row.bytes is None else row.bytes / 1000, 1),
+        "-" if row.bytes is None else f"{row.bytes / 1000:.4g}",
     ]
 
 
