@@ -87,7 +87,8 @@ def load(path: Path | str) -> Network | Sequential:
     path = Path(path)
     document, tensors = _read(path)
     try:
-        net = rebuild(document.get("network"), tensors)
+        with torch.random.fork_rng(devices=[]):  # constructors draw weights that are replaced at once
+            net = rebuild(document.get("network"), tensors)
         net.load_state_dict(tensors, strict=True, assign=True)
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path}: cannot be built ({error}); it may come from a newer version of squat") from error

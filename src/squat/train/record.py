@@ -59,4 +59,4 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: damaged checkpoint ({error}); delete it to train from the start") from error
+        raise ValueError(f"{path}: damaged checkpoint; delete it, or pass resume=False, to train anew") from error
