@@ -37,8 +37,8 @@ class RLIF(Neuron):
         weight: weight spec for both matrices, or None for float weights.
         bias: whether there is one.
         shared_scale: one scale for input and recurrent weights; separate ones run under the float rule.
-        input_scale: what one unit of the input is worth; with integer weights under the integer rule its inverse must
-            be an integer (1/255 for pixels).
+        input_scale: what one unit of the input is worth beside a spike of the layer itself; under the integer rule
+            1/n or n with n an integer (1/255 for pixels; 4 lets recurrent weights use a four times finer grid).
         input_max: the largest absolute integer input.
         state, reset, zero_reset, surrogate, learn_beta, learn_threshold, ste, arithmetic, initial: as for `LIF`, but
             the zero reset drops the input by default, as in snnTorch's `RLeaky`.
@@ -201,18 +201,21 @@ class RLIF(Neuron):
             current = z * (scale_in * self.input_scale)
             current = current if self.bias is None else current + self.bias
             return current.to(x.dtype), {"w_rec": w_rec, "rec_scale": scale_rec}
-        spike_units = self._spike_in_input_units()
+        input_units, spike_units = self._units()
+        z = z * input_units if input_units != 1 else z
         w_rec = w_rec * spike_units if spike_units != 1 else w_rec
-        bound = int((input_bound + w_rec.detach().abs().sum(1)).max())
-        scale = scale_in * self.input_scale
+        bound = int((input_bound * input_units + w_rec.detach().abs().sum(1)).max())
+        scale = scale_in * min(self.input_scale, 1.0)
         return z, {"w_rec": w_rec, "scale": scale, "bias": self.bias, "sum_bound": bound}
 
-    def _spike_in_input_units(self) -> int:
-        """How many input units a recurrent spike is worth, so that both sums share one integer grid."""
-        units = round(1.0 / self.input_scale)
-        if units < 1 or units > 255 or not math.isclose(units * self.input_scale, 1.0, rel_tol=1e-9):
+    def _units(self) -> tuple[int, int]:
+        """What an input unit and a recurrent spike are worth on the integer grid that both sums share."""
+        ratio = max(self.input_scale, 1.0 / self.input_scale)
+        units = round(ratio)
+        if units > 255 or not math.isclose(units, ratio, rel_tol=1e-9):
             raise ValueError(
-                f"input_scale={self.input_scale!r}: expected 1/n with n from 1 to 255 in a recurrent layer under the "
-                "integer rule, so that inputs and spikes share one grid; rescale the input, or use arithmetic='float'"
+                f"input_scale={self.input_scale!r}: expected n or 1/n with n an integer up to 255 in a recurrent layer "
+                "under the integer rule, so that inputs and spikes share one grid; rescale the input, or use "
+                "arithmetic='float'"
             )
-        return units
+        return (units, 1) if self.input_scale > 1.0 else (1, units)

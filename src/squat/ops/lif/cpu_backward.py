@@ -9,10 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from squat.ops.lif.cpu import BLOCK, _close
+from squat.ops.lif.cpu import BLOCK
+from squat.ops.lif.rows import EXACT
+
+CLOSE = {**EXACT, "fastmath": {"contract", "reassoc", "nsz"}}
+"""Gradients have a tolerance: multiply-adds may fuse and sums may be reordered."""
 
 
-@njit(**_close)
+@njit(**CLOSE)
 def add_recurrent(g, ga, w_rec):
     """`g += ga @ w_rec`, four rows at a time; rows without gradient (compact surrogates) are skipped."""
     size, k = ga.size, 0
@@ -30,14 +34,14 @@ def add_recurrent(g, ga, w_rec):
         k += 1
 
 
-@njit(**_close)
+@njit(**CLOSE)
 def unpack_row(packed, flags):
     """Inverse of `pack_row`."""
     for n in range(flags.size):
         flags[n] = (packed[n >> 3] >> (n & 7)) & 1
 
 
-@njit(parallel=True, **_close)
+@njit(parallel=True, **CLOSE)
 def backward_codes(
     g_out, g_last, codes, codes0, fresh, beta, levels, slope, keep, first, drop, subtract, spiking, w_rec, x_scale,
     inside, clipped, a, unit, theta, gx, gu0, g_beta, g_bias, g_theta,
@@ -114,7 +118,7 @@ def backward_codes(
             g_theta[task] = sum_theta
 
 
-@njit(**_close)
+@njit(**CLOSE)
 def _write_input_gradient(ga, x_scale, start, gx, t, b):
     """`gx[t] = scale * ga`, or its sum over time where the input was constant."""
     row = gx[min(t, gx.shape[0] - 1), b, start : start + ga.size]
@@ -129,7 +133,7 @@ def _write_input_gradient(ga, x_scale, start, gx, t, b):
             row[n] = ga[n] * x_scale[0]
 
 
-@njit(parallel=True, **_close)
+@njit(parallel=True, **CLOSE)
 def backward_membrane(
     g_out, g_last, u, u0, fresh, slope, slope0, beta, theta, subtract, zero, drop, spiking, w_rec, gx, gu0, g_beta,
     g_theta,
