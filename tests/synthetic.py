@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import torch
 
 from squat.data.dataset import Dataset, Split
 from squat.data.inputs import pack_spikes
 from squat.models import NetworkConfig
-from squat.train import AugmentConfig, DataConfig, RunConfig, TrainConfig
+from squat.train import AugmentConfig, DataConfig, FitResult, RunConfig, TrainConfig
 
 CHANNELS, STEPS, CLASSES = 12, 10, 3
 
@@ -36,3 +39,20 @@ def run_config(seed: int = 0, epochs: int = 4, *, network: dict | None = None, *
     augment = AugmentConfig(channel_shift=1, event_drop=0.1)
     settings = {"batch_size": 16, "learning_rate": 1e-2, "logit_scale": 5.0, "augment": augment, **train}
     return RunConfig(DataConfig("synthetic"), NetworkConfig(**options), TrainConfig(epochs=epochs, **settings), seed)
+
+
+def weights_of(result: FitResult) -> dict[str, torch.Tensor]:
+    """Everything a run has learned, by name."""
+    return result.network.state_dict()
+
+
+def assert_equal_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    """Bit for bit."""
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def history_rows(folder: Path) -> list[dict[str, str]]:
+    """The table that a run keeps."""
+    return list(csv.DictReader((folder / "history.csv").read_text().splitlines()))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,33 +10,9 @@ import pytest
 import torch
 
 import squat
-from squat import Anchored, IntWeight, ThresholdCentered
+from squat import Anchored
 from squat.train import RunConfig, TrainConfig, evaluate, fit
-from synthetic import run_config, spike_data, spike_split
-
-QUANTIZED = {"weights": IntWeight(4), "states": ThresholdCentered(4)}
-
-
-def weights_of(result: object) -> dict[str, torch.Tensor]:
-    return result.network.state_dict()
-
-
-def assert_equal_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
-
-
-def history_rows(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, Path, object]:
-    """A run of six epochs, never interrupted."""
-    config = run_config(epochs=6, network={**QUANTIZED, "weights": IntWeight(4, scale="learned")})
-    folder = tmp_path_factory.mktemp("whole")
-    return config, folder, fit(config, folder, data=spike_data())
+from synthetic import assert_equal_weights, history_rows, run_config, spike_data, weights_of
 
 
 def test_a_run_learns_and_leaves_its_files(whole: tuple) -> None:
@@ -76,86 +49,6 @@ def test_a_finished_run_is_only_read(whole: tuple) -> None:
     assert_equal_weights(weights_of(again), weights_of(result))
     assert again.history == result.history
     assert (folder / "last.ckpt").stat().st_mtime_ns == before
-
-
-KILLED = """
-import os, pathlib, signal, sys
-sys.path.insert(0, {tests!r})
-from synthetic import spike_data
-from squat.data.dataset import Split
-from squat.train import RunConfig, fit
-import json
-
-folder, where, count = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-data = spike_data()
-
-def kill_at(function):
-    calls = 0
-    def wrapper(*args, **kwargs):
-        global remaining
-        remaining -= 1
-        if remaining == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return wrapper
-
-remaining = count
-if where == "batch":
-    Split.batch = kill_at(Split.batch)
-else:
-    import squat.train.checkpoint as checkpoint
-    checkpoint.os.replace = kill_at(os.replace)
-fit(RunConfig.from_json(json.loads(sys.stdin.read())), folder, data=data)
-"""
-
-
-def run_until_killed(config: RunConfig, folder: Path, where: str, count: int) -> None:
-    script = KILLED.format(tests=str(Path(__file__).parents[1]))
-    command = [sys.executable, "-c", script, str(folder), where, str(count)]
-    done = subprocess.run(command, input=json.dumps(config.to_json()), text=True, capture_output=True, check=False)
-    assert done.returncode == -9, done.stderr
-
-
-@pytest.mark.slow
-def test_killed_runs_end_in_the_same_bits(whole: tuple, tmp_path: Path) -> None:
-    """Killed in the third epoch, then while the checkpoint of a later one is put in place, then left to finish."""
-    config, _, result = whole
-    run_until_killed(config, tmp_path, "batch", 2 * 5 + 3)
-    assert len(history_rows(tmp_path)) == 2
-    run_until_killed(config, tmp_path, "replace", 3)
-    done = len(history_rows(tmp_path))
-    assert 2 < done < 6
-    again = fit(config, tmp_path, data=spike_data())
-    assert_equal_weights(weights_of(again), weights_of(result))
-    strip = [{key: value for key, value in row.items() if key != "seconds"} for row in again.history]
-    assert strip == [{key: value for key, value in row.items() if key != "seconds"} for row in result.history]
-
-
-class Interrupted(Exception):
-    """Stands for a failure in the middle of an epoch."""
-
-
-def interrupt_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
-    from squat.train import module
-
-    real = module.augment
-
-    def augment(x: torch.Tensor, config: object, place: object) -> torch.Tensor:
-        if (place.epoch, place.step) == (epoch, 2):
-            raise Interrupted
-        return real(x, config, place)
-
-    monkeypatch.setattr(module, "augment", augment)
-
-
-@pytest.mark.parametrize("epoch", [0, 3])
-def test_resume_in_the_same_process(whole: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
-    config, _, result = whole
-    with monkeypatch.context() as patch:
-        interrupt_in_epoch(patch, epoch)
-        with pytest.raises(Interrupted):
-            fit(config, tmp_path, data=spike_data())
-    assert_equal_weights(weights_of(fit(config, tmp_path, data=spike_data())), weights_of(result))
 
 
 def test_resume_false_starts_anew(whole: tuple, tmp_path: Path) -> None:
@@ -257,32 +150,20 @@ def test_thread_number_is_the_configs_during_a_run_and_restored(
     assert torch.get_num_threads() == 2
 
 
-def test_evaluate_reports_and_leaves_the_network_alone(whole: tuple) -> None:
-    network = whole[2].network
-    split = spike_split(20, seed=7)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    network.train()
-    small, large = (evaluate(network, split, batch_size=size) for size in (3, 20))
-    assert network.training
-    network.eval()
-    assert_equal_weights(network.state_dict(), before)
-    assert small.predictions == large.predictions
-    assert small.accuracy == large.accuracy
-    assert small.loss == pytest.approx(large.loss)
-    assert 0.0 < small.spike_rates["0 RLIF"] < 1.0
-    assert json.loads(json.dumps(small.to_json()))["predictions"] == small.predictions
-    correct = sum(int(p) == int(label) for p, label in zip(small.predictions, split.labels, strict=True))
-    assert small.accuracy == correct / 20
+def test_a_run_prints_nothing_where_nobody_watches(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    fit(run_config(epochs=1), tmp_path, data=spike_data(), progress=True)
+    assert capfd.readouterr() == ("", "")
 
 
-def test_evaluate_refuses(whole: tuple) -> None:
-    network, split = whole[2].network, spike_split(3, 0)
-    with pytest.raises(TypeError, match=r"network=.*: expected a squat Network; squat.load gives one"):
-        evaluate(torch.nn.Linear(2, 2), split)
-    with pytest.raises(ValueError, match="split: expected at least one sample, got none"):
-        evaluate(network, replace(split, labels=split.labels[:0], inputs=split.inputs.take(torch.arange(0))))
-    with pytest.raises(ValueError, match="batch_size=0: expected an integer >= 1"):
-        evaluate(network, split, 0)
+def test_the_progress_bar_of_a_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("squat.train.progress.ProgressLine.watched", lambda: True)
+    fit(run_config(epochs=2), tmp_path, data=spike_data())
+    output = capfd.readouterr().err
+    assert "synthetic" in output
+    assert "8/8" in output
+    assert "epoch 2: loss" in output
 
 
 def test_fit_needs_a_run_config(tmp_path: Path) -> None:

@@ -66,10 +66,12 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Evaluate on validation and add the epoch's row to the history."""
+        sums = torch.tensor([self._sums[name] for name in ("loss", "correct", "samples")], dtype=torch.float64)
+        loss, correct, samples = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").tolist()
         row: dict[str, Any] = {
             "epoch": self.current_epoch + 1,
-            "train_loss": self._sums["loss"] / self._sums["samples"],
-            "train_accuracy": self._sums["correct"] / self._sums["samples"],
+            "train_loss": loss / samples,
+            "train_accuracy": correct / samples,
         }
         train = self.config.train
         if len(self.validation):

@@ -10,6 +10,8 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from squat.train.record import History
+
 STEPS_PER_UPDATE = 5
 
 
@@ -41,17 +43,19 @@ class ProgressLine(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Show the figures of the epoch before."""
-        if self._task is not None and pl_module.history:
-            row = pl_module.history[-1]
-            accuracy = row.get("validation_accuracy", row["train_accuracy"])
-            note = f"epoch {row['epoch']}: loss {row['train_loss']:.3f}, accuracy {100 * accuracy:.1f} %"
-            self._progress.update(self._task, note=note)
+        self._show(trainer, pl_module.history)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Close the bar."""
-        if self._task is not None:
-            self._progress.update(self._task, completed=trainer.global_step)
-            self._progress.stop()
+        self._show(trainer, pl_module.history)
+        self._progress.stop()
+
+    def _show(self, trainer: Trainer, history: History) -> None:
+        if self._task is not None and history:
+            row = history[-1]
+            accuracy = row["validation_accuracy" if "validation_accuracy" in row else "train_accuracy"]
+            note = f"epoch {row['epoch']}: loss {row['train_loss']:.3f}, accuracy {100 * accuracy:.1f} %"
+            self._progress.update(self._task, completed=trainer.global_step, note=note)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Close the bar, so that the message stands below it."""
