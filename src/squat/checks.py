@@ -8,7 +8,10 @@ from typing import Any
 
 
 def _message(name: str, value: Any, accepted: str, remedy: str) -> str:
-    return f"{name}={value!r}: expected {accepted}" + (f"; {remedy}" if remedy else "")
+    shown = repr(value)
+    if len(shown) > 80 or "\n" in shown:  # a tensor, say
+        shown = f"<{type(value).__name__}>"
+    return f"{name}={shown}: expected {accepted}" + (f"; {remedy}" if remedy else "")
 
 
 def check_int(name: str, value: Any, low: int, high: int | None = None, remedy: str = "") -> int:

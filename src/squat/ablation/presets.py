@@ -31,7 +31,7 @@ def demo() -> AblationConfig:
     base = RunConfig(
         DataConfig("spoken_digits", {"channels": 140, "bin_ms": 10, "steps": 100}),
         NetworkConfig("recurrent", inputs=140, hidden=(128,), beta=0.95, input_gain=3.0),
-        TrainConfig(epochs=6, batch_size=64, learning_rate=5e-3),
+        TrainConfig(epochs=6, batch_size=64, learning_rate=5e-3, logit_scale=10.0),
     )
     schemes = ("uniform", "threshold_centered", "anchored")
     return AblationConfig("demo", base, ALL_CELLS, schemes, seeds=(0, 1), calibration_samples=128)
@@ -49,10 +49,12 @@ def digits() -> AblationConfig:
 
     base = RunConfig(
         DataConfig("spoken_digits", {"channels": 140, "bin_ms": 10, "steps": 100, "split": "take"}),
-        NetworkConfig("recurrent", inputs=140, hidden=(256,), beta=0.95, input_gain=3.0),
-        TrainConfig(epochs=40, batch_size=64, learning_rate=2e-3, augment=AugmentConfig(channel_shift=4)),
+        NetworkConfig("recurrent", inputs=140, hidden=(128,), beta=0.95, input_gain=3.0),
+        TrainConfig(
+            epochs=40, batch_size=64, learning_rate=2e-3, logit_scale=10.0, augment=AugmentConfig(channel_shift=4)
+        ),
     )
-    return AblationConfig("digits", base, ALL_CELLS, ("uniform", "threshold_centered", "anchored"), seeds=(0, 1, 2))
+    return AblationConfig("digits", base, ALL_CELLS, ("uniform", "threshold_centered"), seeds=(0, 1, 2))
 
 
 def fashion() -> AblationConfig:
@@ -67,10 +69,18 @@ def fashion() -> AblationConfig:
 
     base = RunConfig(
         DataConfig("fashion_mnist", {"mode": "static", "steps": 25}),
-        NetworkConfig("feedforward", inputs=784, hidden=(256,), beta=0.95, input_scale=1 / 255, input_max=255),
-        TrainConfig(epochs=15, batch_size=128, learning_rate=1e-3),
+        NetworkConfig(
+            "feedforward",
+            inputs=784,
+            hidden=(256,),
+            beta=0.95,
+            readout="spike_count",
+            input_scale=1 / 255,
+            input_max=255,
+        ),
+        TrainConfig(epochs=10, batch_size=128, learning_rate=1e-3, logit_scale=0.5),
     )
-    return AblationConfig("fashion", base, ALL_CELLS, ("uniform", "threshold_centered", "anchored"), seeds=(0, 1, 2))
+    return AblationConfig("fashion", base, ALL_CELLS, ("uniform", "threshold_centered"), seeds=(0, 1, 2))
 
 
 PRESETS: dict[str, Callable[[], AblationConfig]] = {"demo": demo, "digits": digits, "fashion": fashion}

@@ -1,6 +1,6 @@
 """Layers between neurons: products with float or integer weights, pooling, and `Current`, what they hand on.
 
-`MODULES` maps class names to classes: what a network file may name (`squat.files` builds layers from it).
+`MODULES` maps class names to classes; with `squat.neurons.NEURONS` it is what a network file may name.
 """
 
 from __future__ import annotations

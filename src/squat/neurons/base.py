@@ -58,11 +58,12 @@ class Neuron(nn.Module):
             self.beta = nn.Parameter(decay)
         else:
             self.register_buffer("beta", decay)
-        theta = torch.tensor(check_real("threshold", threshold, 0.0, open_low=True))
+        theta = check_real("threshold", threshold, 0.0, open_low=True)
         if learn_threshold:
-            self.threshold = nn.Parameter(theta)
+            self.threshold = nn.Parameter(torch.tensor(theta))
         else:
-            self.register_buffer("threshold", theta)
+            # In float64, since the published levels are computed from the number that the user wrote.
+            self.register_buffer("threshold", torch.tensor(theta, dtype=torch.float64))
         self.set_state_spec(state)
 
     def set_state_spec(self, spec: StateSpec | None) -> None:
@@ -180,7 +181,7 @@ class Neuron(nn.Module):
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Neuron:
-        # Decay, threshold and levels stay float32 or wider under .half() and .bfloat16(): 8-bit levels would merge.
+        # Decay, threshold and levels are never narrowed: in half precision 8-bit levels would merge.
         names = [
             name for name in ("beta", "beta_logit", "threshold", "levels") if getattr(self, name, None) is not None
         ]
@@ -188,7 +189,7 @@ class Neuron(nn.Module):
         super()._apply(fn, recurse)
         for name in names:
             after = getattr(self, name)
-            if after.dtype in (torch.float16, torch.bfloat16):
+            if torch.finfo(after.dtype).bits < torch.finfo(before[name].dtype).bits:
                 after.data = before[name].to(after.device)
         return self
 
@@ -226,8 +227,11 @@ def check_sequence(x: Tensor, axes: str = "[T, B, ...]") -> None:
 
 
 def is_constant(x: Tensor) -> bool:
-    """Whether `x` is one step expanded over time (stride 0), so that one step need be computed only."""
-    return x.shape[0] > 1 and x.stride(0) == 0
+    """Whether `x` is one step expanded over time (stride 0), so that one step need be computed only.
+
+    A leaf that wants a gradient does not count: it gets one for each step.
+    """
+    return x.shape[0] > 1 and x.stride(0) == 0 and not (x.is_leaf and x.requires_grad)
 
 
 def widened(x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ STE_RULES = ("identity", "clipped")
 def count_below(x: Tensor, bounds: Tensor, evenly_spaced: bool = False) -> Tensor:
     """`#{k : x > bounds[k]}` for sorted bounds: a guess and one repair if evenly spaced, else a binary search."""
     if not evenly_spaced or len(bounds) < 3:
-        return torch.bucketize(x, bounds)
+        return torch.bucketize(x.contiguous(), bounds)
     step = (bounds[-1] - bounds[0]) / (len(bounds) - 1)
     code = ((x - bounds[0]) / step).clamp(-1, len(bounds) - 1).floor().long() + 1
     code = code - ((code > 0) & (x <= bounds[(code - 1).clamp(min=0)])).long()
@@ -29,7 +29,7 @@ def encode(spec: StateSpec, x: Tensor, threshold: float = 1.0) -> Tensor:
     x = _checked(x)
     threshold = check_real("threshold", threshold, 0.0, open_low=True)
     _, bounds, _ = level_tables(spec, threshold, x.dtype)
-    return count_below(x.contiguous(), bounds.to(x.device), spec.evenly_spaced).to(torch.uint8)
+    return count_below(x, bounds.to(x.device), spec.evenly_spaced).to(torch.uint8)
 
 
 def quantize_state(x: Tensor, spec: StateSpec, threshold: float = 1.0, ste: str = "identity") -> Tensor:

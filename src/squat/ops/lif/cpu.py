@@ -1,7 +1,7 @@
 """LIF loops compiled with numba: one task per sample and block of neurons walks through time with its state in cache.
 
 The forward kernels are compiled without fast-math, so no multiply-add is fused and values equal `reference.py` bit for
-bit. All arrays are C-contiguous; `x` has one time step if the input is constant; `w_rec` is `[presynaptic, postsynaptic]`
+bit. All arrays are C-contiguous; `x` has one time step if the input is constant; `w_rec` is presynaptic first
 and of size 0 without recurrence. Each kernel returns one flag per task: False if an input was not as promised.
 """
 
