@@ -1,4 +1,4 @@
-"""The lists that contract tests run over: a new spec, surrogate, neuron or backend is one row here, and inherits them."""
+"""Lists that contract tests run over: a new spec, surrogate, neuron or backend is one row here, and inherits them."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def digits() -> AblationConfig:
         DataConfig("spoken_digits", {"channels": 140, "bin_ms": 10, "steps": 100, "split": "take"}),
         NetworkConfig("recurrent", inputs=140, hidden=(128,), beta=0.95, input_gain=3.0),
         TrainConfig(
-            epochs=40, batch_size=64, learning_rate=2e-3, logit_scale=10.0, augment=AugmentConfig(channel_shift=4)
+            epochs=30, batch_size=64, learning_rate=2e-3, logit_scale=10.0, augment=AugmentConfig(channel_shift=4)
         ),
     )
     return AblationConfig("digits", base, ALL_CELLS, ("uniform", "threshold_centered"), seeds=(0, 1, 2))
@@ -78,7 +78,7 @@ def fashion() -> AblationConfig:
             input_scale=1 / 255,
             input_max=255,
         ),
-        TrainConfig(epochs=10, batch_size=128, learning_rate=1e-3, logit_scale=0.5),
+        TrainConfig(epochs=8, batch_size=128, learning_rate=1e-3, logit_scale=0.5),
     )
     return AblationConfig("fashion", base, ALL_CELLS, ("uniform", "threshold_centered"), seeds=(0, 1, 2))
 
