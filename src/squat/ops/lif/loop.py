@@ -114,11 +114,16 @@ def _inverse_step(bounds: Tensor, config: LoopConfig) -> float:
     return 1.0 / step if wide_enough else 0.0
 
 
-def _use_torch_threads() -> None:
+SERIAL_WORK = 2**14
+"""Up to this many updates (steps x samples x neurons) starting threads costs more than they save."""
+
+
+def _use_torch_threads(work: int) -> None:
+    """torch's number of threads for the kernels too, one for little work (streaming, say)."""
     from numba import config, set_num_threads
 
     threads = torch.get_num_threads()
-    set_num_threads(min(threads, config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    set_num_threads(min(threads, config.NUMBA_NUM_THREADS) if work > SERIAL_WORK else 1)  # type: ignore[attr-defined]
     if torch.get_num_threads() != threads:
         # numba's first start of an OpenMP layer sets the process's thread number to all cores, torch's included.
         torch.set_num_threads(threads)
@@ -141,8 +146,8 @@ class _CodeLoop(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         from squat.ops.lif import cpu
 
-        _use_torch_threads()
         batch, neurons = x.shape[1:]
+        _use_torch_threads(steps * batch * neurons)
         needs_theta = ctx.needs_input_grad[2]
         out = torch.empty(steps, batch, neurons, dtype=x.dtype)
         codes = torch.empty(steps, batch, neurons, dtype=torch.uint8)
@@ -186,10 +191,10 @@ class _CodeLoop(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         from squat.ops.lif.cpu_backward import backward_codes
 
-        _use_torch_threads()
         x, beta, threshold, scale, bias, w_rec, rec_scale, codes0, out, codes, inside, membrane = ctx.saved_tensors
         g_out, g_last = grads[0].contiguous(), grads[1].contiguous()
         (batch, neurons), dtype, tables, config = codes.shape[1:], g_out.dtype, ctx.tables, ctx.config
+        _use_torch_threads(codes.numel())
         need = ctx.needs_input_grad
         x_scale = scale.detach().reshape(-1) if config.integer else torch.ones(1)
         gx = torch.zeros(1 if ctx.x_steps == 1 and w_rec is None else len(codes), batch, neurons, dtype=dtype)
@@ -230,8 +235,8 @@ class _MembraneLoop(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         from squat.ops.lif import cpu
 
-        _use_torch_threads()
         batch, neurons = x.shape[1:]
+        _use_torch_threads(steps * batch * neurons)
         u = torch.empty(steps, batch, neurons, dtype=x.dtype)
         out = torch.empty_like(u) if config.spiking else u
         theta = _array(threshold, x.dtype)[()]
@@ -250,11 +255,11 @@ class _MembraneLoop(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         from squat.ops.lif.cpu_backward import backward_membrane
 
-        _use_torch_threads()
         beta, threshold, w_rec, rec_scale, u0, u = ctx.saved_tensors
         config, need = ctx.config, ctx.needs_input_grad
         g_out, g_last = grads[0].contiguous(), grads[1].contiguous()
         (batch, neurons), dtype = u.shape[1:], u.dtype
+        _use_torch_threads(u.numel())
         theta = threshold.detach().to(dtype)
         slope, slope0 = (
             (config.surrogate.derivative(v - theta) if config.spiking else v.new_empty((0,) * v.dim()))
