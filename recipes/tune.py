@@ -9,7 +9,7 @@ and writes its choice to `tuned.json` in the folder. The test split is not read.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from dataclasses import replace
 from typing import Any
 
@@ -23,17 +23,30 @@ GRIDS: dict[str, dict[str, Any]] = {
 }
 
 
-def tune_preset(name: str, folder: str, n_jobs: int = 1) -> Tuned | None:
-    """Tune a preset; a killed tuning goes on where it was."""
+def tune_preset(name: str, folder: str, n_jobs: int = 1, **grid: list[float]) -> Tuned | None:
+    """Tune a preset on its grid, or on another one; a killed tuning goes on where it was."""
+    options = {**GRIDS[name], **{key: tuple(values) for key, values in grid.items() if values}}
     config = preset(name)
-    grid = dict(GRIDS[name])
-    base = replace(config.base, train=replace(config.base.train, epochs=grid.pop("epochs")))
+    base = replace(config.base, train=replace(config.base.train, epochs=options.pop("epochs")))
     short = replace(config, base=base, seeds=(0,), learning_rates={}, betas={})
-    return tune(short, folder, **grid, options=Options(n_jobs=n_jobs))
+    return tune(short, folder, **options, options=Options(n_jobs=n_jobs))
 
 
-if __name__ == "__main__":
-    tuned = tune_preset(sys.argv[1], sys.argv[2])
+def main() -> None:
+    """Tune as the command line says and print the table and the choice."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset", choices=GRIDS)
+    parser.add_argument("folder")
+    parser.add_argument("--learning-rates", type=float, nargs="+", help="another grid, where the best lay at an end")
+    parser.add_argument("--betas", type=float, nargs="+")
+    arguments = parser.parse_args()
+    tuned = tune_preset(
+        arguments.preset, arguments.folder, learning_rates=arguments.learning_rates, betas=arguments.betas
+    )
     for row in tuned.table if tuned else ():
         print(row)
     print(tuned and {"beta": tuned.beta, "learning_rates": tuned.learning_rates})
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,8 @@ ALL_CELLS = (
     "float", "state-ptq", "squat", "weight-ptq", "ptq", "squat+weight-ptq", "qat", "qat+state-ptq", "qat+squat",
 )  # fmt: skip
 
+PUBLISHED = ("uniform", "threshold_centered")
+
 DEMO_NOTE = (
     "This is a demonstration: 2 seeds and a few epochs decide nothing. The presets `digits` and `fashion` are the "
     "experiments that count; their committed results are in docs/results."
@@ -49,12 +51,13 @@ def digits() -> AblationConfig:
 
     base = RunConfig(
         DataConfig("spoken_digits", {"channels": 140, "bin_ms": 10, "steps": 100, "split": "take"}),
-        NetworkConfig("recurrent", inputs=140, hidden=(128,), beta=0.95, input_gain=3.0),
+        NetworkConfig("recurrent", inputs=140, hidden=(128,), beta=0.9, input_gain=3.0),
         TrainConfig(
             epochs=30, batch_size=64, learning_rate=2e-3, logit_scale=10.0, augment=AugmentConfig(channel_shift=4)
         ),
     )
-    return AblationConfig("digits", base, ALL_CELLS, ("uniform", "threshold_centered"), seeds=(0, 1, 2))
+    rates = {"float": 4e-3, "squat": 4e-3, "qat": 4e-3, "qat+squat": 8e-3}
+    return AblationConfig("digits", base, ALL_CELLS, PUBLISHED, seeds=(0, 1, 2), learning_rates=rates)
 
 
 def fashion() -> AblationConfig:
@@ -78,9 +81,10 @@ def fashion() -> AblationConfig:
             input_scale=1 / 255,
             input_max=255,
         ),
-        TrainConfig(epochs=8, batch_size=128, learning_rate=1e-3, logit_scale=0.5),
+        TrainConfig(epochs=6, batch_size=128, learning_rate=1e-3, logit_scale=0.5),
     )
-    return AblationConfig("fashion", base, ALL_CELLS, ("uniform", "threshold_centered"), seeds=(0, 1, 2))
+    rates = {"float": 5e-4, "squat": 1e-3, "qat": 1e-3, "qat+squat": 2e-3}
+    return AblationConfig("fashion", base, ALL_CELLS, PUBLISHED, seeds=(0, 1, 2), learning_rates=rates)
 
 
 PRESETS: dict[str, Callable[[], AblationConfig]] = {"demo": demo, "digits": digits, "fashion": fashion}
