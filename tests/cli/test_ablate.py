@@ -12,7 +12,7 @@ def results(squat, own_data, tmp_path_factory):
     """A finished ablation of 3 runs, and what the command printed."""
     folder = tmp_path_factory.mktemp("ablation") / "results"
     options = ("--cells", "float,ptq,qat+squat", "--schemes", "uniform", "--seeds", "1", "--epochs", "1")
-    words = ("ablate", "--data", own_data, *options, "--bits", "4", "--folder", folder)
+    words = ("ablate", "--data", own_data, *options, "--bits", "4", "--folder", folder, "--jobs", 1)
     result = squat(*words)
     assert result.exit_code == 0, result.output
     return folder, words, result
@@ -53,7 +53,7 @@ def test_ablate_takes_a_config_file(squat, results, tmp_path):
     config = json.loads((folder / "ablation.json").read_text())["config"]
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
-    result = squat("ablate", "--config", path, "--folder", folder)
+    result = squat("ablate", "--config", path, "--folder", folder, "--jobs", 1)
     assert result.exit_code == 0, result.output
     assert "3 of 3 runs done" in result.stdout
     assert "decide nothing" not in result.stdout
@@ -92,7 +92,7 @@ def test_the_demo_without_arguments_is_the_preset(squat, monkeypatch, tmp_path):
     assert result.stderr.splitlines()[0].startswith("This is a demonstration: 2 seeds and a few epochs decide nothing.")
     assert seen["config"] == preset("demo")
     assert str(seen["folder"]) == "squat-results/demo"
-    assert seen["options"] == ablation.Options()
+    assert seen["options"] == ablation.Options(n_jobs=-1)
     squat("ablate", "--preset", "digits", "--seeds", "4,7", "--bits", "8,4x2", "--jobs", "2", "--budget", "100m")
     assert seen["config"] == replace(preset("digits"), seeds=(4, 7), bits=((8, 8), (4, 2)))
     assert seen["options"] == ablation.Options(n_jobs=2, budget="100m")

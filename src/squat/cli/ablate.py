@@ -35,7 +35,7 @@ def ablate(
     seeds: Annotated[str | None, typer.Option(help="Number of seeds, or the seeds, as 0,1,2.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of a run; sums depend on it.")] = None,
-    jobs: Annotated[int, typer.Option(help="Runs at a time, each in a process of its own.")] = 1,
+    jobs: Annotated[int, typer.Option(help="Runs at a time, each in its own process; -1: one per processor.")] = -1,
     cluster: Annotated[str | None, typer.Option(help="Ray cluster: its address, auto, or local.")] = None,
     budget: Annotated[str | None, typer.Option(help="Stop in time, as 100m or 1h30m; start again to continue.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed runs again.")] = False,
