@@ -57,10 +57,10 @@ def table(record: dict[str, Any]) -> str:
         "",
         "Recurrent 700-256-20 network, T = 100, batch 64, 5 % input spikes; weights (recurrent ones too) and",
         "threshold-centred states of the same bits; forward, cross-entropy of the spike counts, backward, Adam.",
-        f"Repetitions in turns in one process, {record['threads']} threads; the ratio is the median over repetitions (lowest",
+        f"Repetitions in turns in one process, {record['threads']} threads; ratios are medians over them (lowest",
         "to highest). Memory is the peak of three steps above the imported libraries, each stack in its own process.",
         "",
-        "| bits | squat, s | snnTorch + Brevitas, s | times faster | over matrix products alone | memory, MB | memory ratio |",
+        "| bits | squat, s | snnTorch + Brevitas, s | times faster | over the products | memory, MB | memory ratio |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in record["rows"]:

@@ -16,7 +16,7 @@ def training_step(threads):
         neuron = squat.RLIF(
             40, 33, 0.9, weight=squat.IntWeight(4), state=squat.ThresholdCentered(4), learn_beta="clamp"
         )
-        x = (torch.rand(20, 9, 40) < 0.2).float()
+        x = (torch.rand(40, 16, 40) < 0.2).float()  # enough work for several threads
         spikes, state = neuron(x)
         (spikes.sum() + state.u.square().sum()).backward()
         return [spikes.detach(), state.u.detach(), *(p.grad.clone() for p in neuron.parameters())]
