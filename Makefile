@@ -14,7 +14,7 @@ help:
 	@echo 'make demo   train and compare quantized spiking networks on real data: table, figures, verdicts'
 	@echo 'make test   run the tests'
 	@echo 'make lint   ruff: rules and format      make types  mypy'
-	@echo 'make bench  speed against snnTorch + Brevitas, after their tests have passed'
+	@echo 'make bench  speed against snnTorch + Brevitas, after a check that both compute the same'
 	@echo 'make clean  remove the virtual environment and the tool caches'
 
 demo: $(VENV)/.demo

@@ -32,8 +32,6 @@ NEURONS: dict[str, Callable[..., nn.Module]] = {
 }
 """`make(features, **keywords)` gives a neuron that maps `[T, B, features]` to `[T, B, features]`."""
 
-BACKENDS = ("reference", "cpu")
-
 
 def spec_id(spec: Any) -> str:
     """A readable test id, such as `Anchored-4`, or `float` for None."""

@@ -193,7 +193,13 @@ def layer(document: dict, index: int = 0) -> dict:
         (lambda d: d["network"]["layers"].update(layers=None), r"the description of a Sequential has no layers"),
         (lambda d: d.update(network=[]), r"the description of the modules has another shape"),
         (lambda d: d["network"].update(readout={"type": "Last"}), r"readout type='Last': expected one of"),
+        (lambda d: d["network"].update(readout="Last"), r"readout='Last': expected a JSON object with a type"),
+        (
+            lambda d: layer(d)["config"]["surrogate"].update(colour=1.0),
+            r"field of FastSigmoid='colour': expected one of",
+        ),
         (lambda d: layer(d)["config"].update(bias=False), r"Unexpected key"),
+        (lambda d: d.pop("metadata"), r"damaged, its description has no metadata"),
     ],
 )
 def test_wrong_descriptions(saved: Path, change: Any, message: str) -> None:

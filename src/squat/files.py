@@ -180,4 +180,6 @@ def _document(path: Path, data: bytes) -> dict[str, Any]:
     if document.get("version") != VERSION:
         remedy = "it was written by another version of squat"
         raise ValueError(f"{path}: version {document.get('version')!r} of the format, expected {VERSION}; {remedy}")
+    if not isinstance(document.get("metadata"), dict):
+        raise ValueError(f"{path}: damaged, its description has no metadata; copy it again")
     return document

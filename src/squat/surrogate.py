@@ -7,7 +7,7 @@ the derivative is a table over the codes that is computed here.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -165,7 +165,7 @@ def surrogate_from_json(data: dict[str, Any]) -> Surrogate:
     """The surrogate that `Surrogate.to_json` described.
 
     Raises:
-        ValueError: for an unknown type; the message lists what is known.
+        ValueError: for an unknown type or field; the message lists what is known.
 
     Example:
         >>> surrogate_from_json({"type": "ATan", "alpha": 2.0})
@@ -173,4 +173,7 @@ def surrogate_from_json(data: dict[str, Any]) -> Surrogate:
     """
     arguments = dict(data)
     name = check_choice("surrogate type", arguments.pop("type", None), SURROGATES)
+    names = [field.name for field in fields(SURROGATES[name])]
+    for argument in arguments:
+        check_choice(f"field of {name}", argument, names)
     return SURROGATES[name](**arguments)

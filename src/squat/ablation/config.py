@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from squat.ablation.cells import get_cell
 from squat.ablation.schemes import get_scheme
-from squat.checks import check_choice, check_int, check_real
+from squat.checks import check_choice, check_int, check_real, check_type
 from squat.ptq.calibrate import STATE_RANGES
 
 if TYPE_CHECKING:
@@ -52,6 +52,12 @@ class AblationConfig:
     calibration_samples: int = 512
 
     def __post_init__(self) -> None:
+        from squat.train.config import RunConfig
+
+        check_type("name", self.name, str, "text")
+        check_type("base", self.base, RunConfig, "a RunConfig")
+        for name in ("learning_rates", "betas"):
+            check_type(name, getattr(self, name), Mapping, "a dict")
         _check_list("cells", self.cells, get_cell)
         _check_list("schemes", self.schemes, get_scheme)
         _check_list("seeds", self.seeds, lambda seed: check_int("seed", seed, 0))

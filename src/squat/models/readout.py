@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from squat.checks import check_choice
+from squat.checks import check_choice, check_type
 from squat.layers.current import Current
 
 BIAS_FRACTION_BITS = 8
@@ -126,12 +126,14 @@ def readout_from_json(document: dict[str, Any]) -> Readout:
     """The readout that `Readout.to_json` described.
 
     Raises:
+        TypeError: for something else than a JSON object.
         ValueError: for an unknown type; the message lists what is known.
 
     Example:
         >>> readout_from_json({"type": "SpikeCount"})
         SpikeCount()
     """
+    check_type("readout", document, dict, "a JSON object with a type")
     return READOUTS[check_choice("readout type", document.get("type"), READOUTS)]()
 
 
