@@ -22,11 +22,16 @@ FLOAT32_EXACT = 2**24
 class _IntegerLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w_int: Tensor, exact_in_float32: bool) -> Tensor:
+        from squat.ops.events import add_weight_rows, events_of
+
         rows = x.reshape(-1, x.shape[-1]).to(w_int.dtype)
-        ctx.save_for_backward(rows, w_int)
+        ctx.events = events_of(rows) if exact_in_float32 else None
+        ctx.save_for_backward(rows if ctx.events is None else None, w_int)
         ctx.input_shape, ctx.input_dtype = x.shape, x.dtype
         with torch.autocast(x.device.type, enabled=False):
-            if exact_in_float32:
+            if ctx.events is not None:
+                z = add_weight_rows(ctx.events, w_int)
+            elif exact_in_float32:
                 z = rows @ w_int.T
             else:
                 z = _narrow(rows.double() @ w_int.double().T, w_int.dtype)
@@ -41,7 +46,11 @@ class _IntegerLinear(torch.autograd.Function):
         with torch.autocast(gz.device.type, enabled=False):
             if ctx.needs_input_grad[0]:
                 gx = (gz @ w_int).reshape(ctx.input_shape).to(ctx.input_dtype)
-            if ctx.needs_input_grad[1]:
+            if ctx.needs_input_grad[1] and ctx.events is not None:
+                from squat.ops.events import add_gradient_rows
+
+                gw = add_gradient_rows(ctx.events, gz, w_int.shape[1])
+            elif ctx.needs_input_grad[1]:
                 gw = gz.T @ rows
         return gx, gw, None
 

@@ -321,7 +321,7 @@ def _weight_gradients(
     """Gradients of the recurrent weights and of their scale: `sum over t of ga[t] (x) s[t-1]`."""
     if w_rec is None or spikes is None or not (need_w or need_scale):
         return None, None
-    g_w = ga[1:].flatten(0, 1).T @ spikes[:-1].flatten(0, 1)
+    g_w = _outer_sum(ga[1:].flatten(0, 1), spikes[:-1].flatten(0, 1))
     if s0 is not None:
         g_w = g_w + ga[0].T @ s0
     g_scale = None
@@ -330,6 +330,14 @@ def _weight_gradients(
             g_scale = _reduce_like(rec_scale, (g_w * w_rec.detach()).sum(1))
         g_w = g_w * rec_scale.detach().to(g_w.dtype).reshape(-1, 1)
     return g_w.to(w_rec.dtype) if need_w else None, g_scale
+
+
+def _outer_sum(ga: Tensor, spikes: Tensor) -> Tensor:
+    """`ga.T @ spikes`, event by event where spikes are sparse."""
+    from squat.ops.events import add_gradient_rows, events_of
+
+    events = events_of(spikes)
+    return ga.T @ spikes if events is None else add_gradient_rows(events, ga, spikes.shape[1])
 
 
 def _reduce_like(parameter: Tensor, per_neuron: Tensor) -> Tensor:
