@@ -192,3 +192,21 @@ def test_surrogate_shape(make):
         make(0.0)
     with pytest.raises(TypeError, match=r"surrogate=.*expected a surrogate such as FastSigmoid"):
         squat.LIF(surrogate=make)
+
+
+@pytest.mark.parametrize("threshold", [1e-46, 3e38])
+def test_thresholds_whose_levels_do_not_fit_float32(threshold):
+    with pytest.raises(ValueError, match=r"expected 1e-30 to 1e30, so that its levels fit float32"):
+        squat.LIF(threshold=threshold, state=squat.Uniform(4))
+
+
+def test_recurrent_inputs_may_not_use_the_room_of_the_recurrence():
+    layer = squat.RLIF(3, 50, weight=squat.IntWeight(4), state=squat.Uniform(4))
+    with pytest.raises(ValueError, match=r"not integers of at most \d+.*raise input_max"):
+        layer(torch.full((2, 1, 3), 40.0))
+
+
+def test_an_input_worth_many_units_stays_exact_or_is_refused():
+    layer = squat.RLIF(2000, 4, weight=squat.IntWeight(8), state=squat.Uniform(4), input_scale=255, input_max=255)
+    with pytest.raises(ValueError, match=r"an integer sum .* does not fit float32"):
+        layer(torch.full((2, 1, 2000), 255.0) * (layer.weight_in[0].detach() > 0) - 0.0)

@@ -59,6 +59,8 @@ class Neuron(nn.Module):
         else:
             self.register_buffer("beta", decay)
         theta = check_real("threshold", threshold, 0.0, open_low=True)
+        if not 1e-30 <= theta <= 1e30:
+            raise ValueError(f"threshold={theta!r}: expected 1e-30 to 1e30, so that its levels fit float32; rescale")
         if learn_threshold:
             self.threshold = nn.Parameter(torch.tensor(theta))
         else:

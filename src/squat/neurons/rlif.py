@@ -193,20 +193,20 @@ class RLIF(Neuron):
         else:
             w_in, scale_in = self.quantizers[0](self.weight_in)
             w_rec, scale_rec = self.quantizers[1](self.weight_rec)
-        input_bound = w_in.detach().abs().sum(1) * self.input_max
-        bound = int(input_bound.max())
+        input_units, spike_units = self._units() if integer else (1, 1)
+        w_in = w_in * input_units if input_units != 1 else w_in
+        input_sums = w_in.detach().abs().sum(1) * self.input_max
+        bound = int(input_sums.max())
         z = integer_linear(x, w_in, bound < FLOAT32_EXACT).to(x.dtype)
         if not integer:
             check_sums(z, bound)
             current = z * (scale_in * self.input_scale)
             current = current if self.bias is None else current + self.bias
             return current.to(x.dtype), {"w_rec": w_rec, "rec_scale": scale_rec}
-        input_units, spike_units = self._units()
-        z = z * input_units if input_units != 1 else z
         w_rec = w_rec * spike_units if spike_units != 1 else w_rec
-        bound = int((input_bound * input_units + w_rec.detach().abs().sum(1)).max())
+        total = int((input_sums + w_rec.detach().abs().sum(1)).max())
         scale = scale_in * min(self.input_scale, 1.0)
-        return z, {"w_rec": w_rec, "scale": scale, "bias": self.bias, "sum_bound": bound}
+        return z, {"w_rec": w_rec, "scale": scale, "bias": self.bias, "sum_bound": total, "input_bound": bound}
 
     def _units(self) -> tuple[int, int]:
         """What an input unit and a recurrent spike are worth on the integer grid that both sums share."""

@@ -27,6 +27,7 @@ def lif(
     u0: Tensor | None = None,
     codes0: Tensor | None = None,
     sum_bound: int = 0,
+    input_bound: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Run LIF neurons through time; `ops/lif/reference.py` states the equations.
 
@@ -43,18 +44,20 @@ def lif(
         u0: carried membrane `[B, N]`; for quantized states it stands for `level[codes0]` and takes the gradient.
         codes0: carried codes, uint8 `[B, N]`; None starts fresh: no leak, no reset in the first step.
         sum_bound: certain bound of the synaptic sum `|z|`, recurrence included; integer rule only.
+        input_bound: the same without recurrence, which `x` must keep; `sum_bound` if None.
 
     Returns:
         Output `[T, B, N]` (spikes or membranes), last membrane `[B, N]`, last codes (None for float states).
 
     Raises:
-        ValueError: if a current is not finite, or under the integer rule not an integer within `sum_bound`.
+        ValueError: if a current is not finite, or under the integer rule not an integer within `input_bound`.
     """
     arguments = (x, beta, threshold, config)
+    input_bound = sum_bound if input_bound is None else input_bound
     if config.integer and rec_scale is None:
         rec_scale = scale
     if current_backend() == "reference":
-        _check_currents(_values_good(x, config, sum_bound), config, sum_bound)
+        _check_currents(_values_good(x, config, input_bound), config, input_bound)
         return reference.lif(
             *arguments, steps=steps, scale=scale, bias=bias, w_rec=w_rec, rec_scale=rec_scale, u0=u0, codes0=codes0,
             sum_bound=sum_bound,
@@ -68,7 +71,7 @@ def lif(
     first_codes = torch.zeros(batch, dtype=torch.uint8) if codes0 is None else codes0.contiguous()
     return _CodeLoop.apply(
         x, beta, threshold, scale, bias, w_rec, rec_scale, u0, first_codes, codes0 is None, tables, config, steps,
-        sum_bound,
+        input_bound,
     )  # fmt: skip
 
 
@@ -142,7 +145,7 @@ class _CodeLoop(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, beta: Tensor, threshold: Tensor, scale: Tensor | None, bias: Tensor | None,
         w_rec: Tensor | None, rec_scale: Tensor | None, u0: Tensor | None, codes0: Tensor, fresh: bool,
-        tables: CodeTables, config: LoopConfig, steps: int, sum_bound: int,
+        tables: CodeTables, config: LoopConfig, steps: int, input_bound: int,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         from squat.ops.lif import cpu
 
@@ -160,7 +163,7 @@ class _CodeLoop(torch.autograd.Function):
         if tables.integers is not None and scale is not None:
             integers = tables.integers
             membrane = torch.empty(kept, dtype=torch.int32)
-            limit = np.nextafter(_array(torch.tensor(sum_bound), x.dtype)[()], np.inf)
+            limit = np.nextafter(_array(torch.tensor(input_bound), x.dtype)[()], np.inf)
             good = cpu.forward_integer(
                 _array(x, x.dtype), codes0.numpy(), fresh, np.int32(integers.shift), integers.table.numpy(),
                 integers.bound.numpy(), _inverse_step(integers.bound, config), _array(integers.bias, torch.int32),
@@ -177,7 +180,7 @@ class _CodeLoop(torch.autograd.Function):
                 _per_neuron(rec_scale, neurons, x.dtype), ends, *common, membrane.numpy(),
             )  # fmt: skip
             ctx.unit = torch.ones(1, dtype=torch.float64)
-        _check_currents(bool(good.all()), config, sum_bound)
+        _check_currents(bool(good.all()), config, input_bound)
         ctx.save_for_backward(
             x if ctx.needs_input_grad[3] else None, beta, threshold, scale, bias, w_rec, rec_scale,
             codes0, out if w_rec is not None else None, codes, inside, membrane,
