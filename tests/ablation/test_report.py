@@ -88,7 +88,12 @@ def test_several_data_sets_and_a_secondary_beta(folder: Path, tmp_path: Path) ->
     shutil.rmtree(tmp_path / "other" / "networks")
     text = report(folder, tmp_path / "out", more=[tmp_path / "other"], secondary=folder).read_text()
     assert "### Claim (4): on all data sets" in text
-    assert "All verdicts are the same." in text
+    beta = text.split("### With a beta per scheme and bits")[1].split("###")[0]
+    assert "verdicts that can be compared are the same." in beta
+    assert "squat threshold_centered against squat uniform, s4, other: not run" in beta
+    assert ", small: " not in beta
+    with pytest.raises(ValueError, match=r"holds 'other'; expected the same ablation as \['small'\]"):
+        report(folder, tmp_path / "out", secondary=tmp_path / "other")
     assert (tmp_path / "out" / "levels_other.png").exists()
     lines = list(csv.DictReader((tmp_path / "out" / "results.csv").read_text().splitlines()))
     assert {line["experiment"] for line in lines} == {"small", "other"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,17 @@ def test_trends_over_data_sets() -> None:
 def test_verdicts_that_depend_on_beta() -> None:
     primary = [a_verdict("a", 3.0, 0.01, "supported"), a_verdict("b", 3.0, 0.01, "supported")]
     secondary = [a_verdict("a", 0.1, 0.9, "undecided"), a_verdict("b", 3.0, 0.01, "supported")]
-    assert [v.data_set for v in depends_on_beta(primary, secondary)] == ["a"]
+    assert depends_on_beta(primary, secondary) == (primary[:1], [])
+
+
+def test_verdicts_without_a_partner_are_not_the_same() -> None:
+    primary = [a_verdict("a", 3.0, 0.01, "supported"), a_verdict("b", 3.0, 0.01, "supported")]
+    same = a_verdict("a", 2.0, 0.01, "supported")
+    assert depends_on_beta(primary, [same]) == ([], primary[1:])
+    assert depends_on_beta(primary, [replace(same, bits="s2")]) == ([], primary)
+    assert depends_on_beta(primary, [replace(same, difference=None, verdict="undecided")]) == ([], primary)
+    with pytest.raises(ValueError, match=r"secondary experiment 'c': expected the name of a primary one, among \['a'"):
+        depends_on_beta(primary, [a_verdict("c", 3.0, 0.01, "supported")])
 
 
 def test_results_find_runs_by_coordinates() -> None:

@@ -34,7 +34,8 @@ def report(
         path of `results.md`.
 
     Raises:
-        ValueError: if a folder is not a results folder, is damaged, two have the same name, or a format is unknown.
+        ValueError: if a folder is not a results folder, is damaged, two have the same name, the secondary one has
+            the name of none of the others, or a format is unknown.
     """
     for name in formats:
         if name not in FORMATS:
@@ -46,7 +47,11 @@ def report(
     place = Path(folder if out is None else out)
     place.mkdir(parents=True, exist_ok=True)
     found = verdicts.verdicts(experiments)
-    other = None if secondary is None else verdicts.verdicts([Results.read(secondary)])
+    beta = None if secondary is None else Results.read(secondary)
+    if beta is not None and beta.config.name not in names:
+        where = f"secondary={str(secondary)!r} holds {beta.config.name!r}"
+        raise ValueError(f"{where}; expected the same ablation as {names}")
+    other = None if beta is None else verdicts.verdicts([beta])
     sections, sheets, latex = [], [], []
     for number, results in enumerate(experiments):
         rows = tables.summarise(results)
@@ -129,11 +134,12 @@ def _verdict_sections(found: list[verdicts.Verdict], other: list[verdicts.Verdic
         f"{verdicts.MIN_SEEDS} seeds: undecided."
     )
     if other is not None:
-        lines = [
-            f"- {v.comparison.first} against {v.rival}, {v.bits}, {v.data_set}: **depends on beta**"
-            for v in verdicts.depends_on_beta(found, other)
-        ]
-        parts.append("### With a beta per scheme and bits\n\n" + ("\n".join(lines) or "All verdicts are the same."))
+        differing, not_run = verdicts.depends_on_beta(found, other)
+        notes = [(v, "**depends on beta**") for v in differing] + [(v, "not run") for v in not_run]
+        lines = [f"- {v.comparison.first} against {v.rival}, {v.bits}, {v.data_set}: {note}" for v, note in notes]
+        if not differing and len(not_run) < len(found):
+            lines.insert(0, f"All {len(found) - len(not_run)} verdicts that can be compared are the same.\n")
+        parts.append("### With a beta per scheme and bits\n\n" + "\n".join(lines).rstrip())
     if data_sets > 1:
         rows = [tables.trend_cells(trend) for trend in verdicts.trends(found)]
         parts += ["### Claim (4): on all data sets", tables.markdown(tables.TREND_HEADER, rows)]

@@ -218,12 +218,21 @@ def trends(found: Sequence[Verdict]) -> list[Trend]:
     return rows
 
 
-def depends_on_beta(primary: Sequence[Verdict], secondary: Sequence[Verdict]) -> list[Verdict]:
-    """The primary verdicts (one beta for all cells) that differ from the secondary ones (beta per scheme and bits).
+def depends_on_beta(primary: Sequence[Verdict], secondary: Sequence[Verdict]) -> tuple[list[Verdict], list[Verdict]]:
+    """The primary verdicts (one beta for all cells) that differ from the secondary ones (beta per scheme and bits),
+    and those that cannot be compared because either side has no finished runs.
 
     Args:
         primary: verdicts with one beta.
-        secondary: verdicts on the same data sets, by the same names, with a beta per scheme and bits.
+        secondary: verdicts on some of the same data sets, by the same names, with a beta per scheme and bits.
+
+    Raises:
+        ValueError: if a secondary verdict is on a data set that no primary one is on.
     """
-    other = {(v.comparison, v.data_set, v.bits): v.verdict for v in secondary}
-    return [v for v in primary if other.get((v.comparison, v.data_set, v.bits), v.verdict) != v.verdict]
+    names = list(dict.fromkeys(v.data_set for v in primary))
+    for name in (v.data_set for v in secondary if v.data_set not in names):
+        raise ValueError(f"secondary experiment {name!r}: expected the name of a primary one, among {names}")
+    found = {(v.comparison, v.data_set, v.bits): v.verdict for v in secondary if v.difference is not None}
+    others = [found.get((v.comparison, v.data_set, v.bits)) if v.difference is not None else None for v in primary]
+    pairs = list(zip(primary, others, strict=True))
+    return [v for v, other in pairs if other not in (None, v.verdict)], [v for v, other in pairs if other is None]
