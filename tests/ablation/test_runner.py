@@ -49,7 +49,7 @@ def test_every_run_has_one_record_and_a_network(tmp_path: Path) -> None:
     assert len(record["test"]["predictions"]) == 40
     assert record["state_range"] == "calibrated"  # the fake loses less there
     assert set(record["state_ranges"]) == {"published", "calibrated"}
-    assert set(record["versions"]) == {"python", "platform", "squat", "torch", "numba"}
+    assert set(record["versions"]) == {"python", "platform", "squat", "torch", "numba", "source"}
     float_record = next(record for record in records.values() if record["cell"] == "float")
     assert float_record["history"] == [{"epoch": 1, "loss": None, "seconds": 0.1}]  # NaN is no JSON
     assert float_record["config"]["network"]["hidden"] == [4]

@@ -6,6 +6,8 @@ One record per run, written when the run has ended, in one step (a kill leaves t
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import json
 import math
 import os
@@ -18,6 +20,7 @@ from typing import Any
 
 FORMAT = "squat-ablation"
 VERSION = 1
+PACKAGE = Path(__file__).resolve().parents[1]
 TIME_KEYS = frozenset({"seconds", "time", "epoch_seconds", "elapsed"})
 
 
@@ -201,8 +204,22 @@ def without_times(record: Any) -> Any:
     return [without_times(value) for value in record] if isinstance(record, list) else record
 
 
+@functools.cache
+def source_hash(package: Path = PACKAGE) -> str:
+    """Short SHA-256 over the `*.py` files of a package, paths and bytes: tells which code made a record.
+
+    Args:
+        package: folder of the package; the squat that runs if not given, read once per process.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix()):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(package).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:12]
+
+
 def versions() -> dict[str, str]:
-    """Versions that a result depends on; no machine names, no paths."""
+    """Versions that a result depends on, and under `source` the hash of squat's code; no machine names, no paths."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
@@ -211,4 +228,4 @@ def versions() -> dict[str, str]:
             found[name] = version(distribution)
         except PackageNotFoundError:
             found[name] = "not installed"
-    return found
+    return {**found, "source": source_hash()}

@@ -1,0 +1,48 @@
+"""Records: which code made them, and old ones without that."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from ablation_fakes import TOOLS, small_config
+from squat.ablation import Options, run
+from squat.ablation.records import source_hash, versions, without_times
+from squat.ablation.results import Results
+
+QUIET = Options(progress=False)
+
+
+def test_the_hash_of_the_source_tells_code_apart(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "a.py").write_text("x = 1")
+    (tmp_path / "inner" / "b.py").write_text("y = 1")
+    (tmp_path / "notes.txt").write_text("no code")
+    first = source_hash.__wrapped__(tmp_path)
+    assert re.fullmatch("[0-9a-f]{12}", first)
+    (tmp_path / "notes.txt").write_text("still none")
+    assert source_hash.__wrapped__(tmp_path) == first
+    (tmp_path / "inner" / "b.py").write_text("y = 2")
+    second = source_hash.__wrapped__(tmp_path)
+    (tmp_path / "inner" / "b.py").rename(tmp_path / "b.py")
+    assert len({first, second, source_hash.__wrapped__(tmp_path)}) == 3
+    assert versions()["source"] == source_hash()
+    one, other = ({"seconds": 1.0, "versions": {"source": name}} for name in (first, second))
+    assert without_times(one) != without_times(other)
+
+
+def test_records_without_the_hash_are_continued(tmp_path: Path) -> None:
+    config = small_config(seeds=(0,))
+    run(config, tmp_path, QUIET, TOOLS)
+    paths = sorted((tmp_path / "records").iterdir())
+    for path in paths[1:]:
+        record = json.loads(path.read_text())
+        del record["versions"]["source"]
+        path.write_text(json.dumps(record))
+    old = {path: path.read_bytes() for path in paths[1:]}
+    paths[0].unlink()
+    assert run(config, tmp_path, QUIET, TOOLS).complete
+    assert {path: path.read_bytes() for path in paths[1:]} == old
+    assert "source" in json.loads(paths[0].read_text())["versions"]
+    assert len(Results.read(tmp_path).records) == len(paths)
