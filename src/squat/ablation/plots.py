@@ -134,7 +134,8 @@ def level_placement(schemes: Sequence[str], bits: Sequence[int]) -> Figure:
             axis.plot(levels[:first], [row] * first, "|", color=color, markersize=16, mew=1.6 if width < 7 else 0.4)
             axis.plot(levels[first:], [row] * (len(levels) - first), "^", color=color, markersize=6, mec="none")
         axis.set_yticks(range(len(schemes)), [readable(name) for name in schemes])
-        axis.set(ylim=(len(schemes) - 0.4, -0.6), title=f"{width}-bit states")
+        axis.set(ylim=(len(schemes) - 0.4, -0.6))
+        axis.set_title(f"{width}-bit states", loc="left")  # the middle belongs to the mark of 0
     axes[-1, 0].set_xlabel("membrane / threshold   (bars: silent levels, triangles: firing levels)")
     axes[0, 0].annotate("0", (0, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", color="grey")
     axes[0, 0].annotate("threshold", (1, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom")

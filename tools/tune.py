@@ -1,8 +1,8 @@
 """Settings for an ablation, chosen on validation: beta on `float`, one learning rate per trained cell.
 
-    python recipes/tune.py digits runs/tune-digits
+    python tools/tune.py digits runs/tune-digits
 
-tries the same three learning rates in every trained cell at 4 bits, with one seed and fewer epochs than the preset,
+tries the same learning rates in every trained cell at 4 bits, with one seed and fewer epochs than the preset,
 and writes its choice to `tuned.json` in the folder. The test split is not read. The chosen values stand in
 `squat/ablation/presets.py`.
 """
@@ -18,7 +18,7 @@ from squat.ablation.runner import Options
 from squat.ablation.tune import Tuned, tune
 
 GRIDS: dict[str, dict[str, Any]] = {
-    "digits": {"epochs": 10, "learning_rates": (1e-3, 2e-3, 4e-3), "betas": (0.9, 0.95)},
+    "digits": {"epochs": 10, "learning_rates": (1e-3, 2e-3, 4e-3, 8e-3), "betas": (0.9, 0.95)},
     "fashion": {"epochs": 3, "learning_rates": (5e-4, 1e-3, 2e-3), "betas": (0.9, 0.95)},
 }
 
