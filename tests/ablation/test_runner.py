@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from ablation_fakes import TOOLS, small_config
 from squat.ablation import Options, run
@@ -116,6 +117,20 @@ def test_a_lost_worker_process_costs_only_its_run(tmp_path: Path) -> None:
     assert not summary.remaining
     (tmp_path / "die.txt").unlink()
     assert run(config, tmp_path, replace(QUIET, retry_failed=True), TOOLS).complete
+
+
+def test_workers_that_die_before_a_run_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def die(*_: Any, **__: Any) -> Any:
+        calls.append(1)
+        raise BrokenProcessPool("a worker died")
+
+    monkeypatch.setattr("joblib.Parallel.__call__", die)
+    with pytest.raises(ChildProcessError, match="a worker process died before it started a run; look for the cause"):
+        run(small_config(seeds=(0,)), tmp_path, Options(n_jobs=2, progress=False), TOOLS)
+    assert len(calls) == 1
+    assert not read_records(Folder(tmp_path))
 
 
 def test_the_folder_of_another_experiment(tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ def run(
 
     Raises:
         ValueError: if the folder holds another experiment or another process is using it.
+        ChildProcessError: if worker processes die before they start a run.
     """
     groups = expand(config)
     return run_groups(groups, Folder(Path(folder).resolve()), "ablation", config.to_json(), options, tools)
@@ -237,10 +238,13 @@ def _backend(options: Options, threads: int) -> Iterator[dict[str, Any]]:
 
 def _after_lost_worker(task: _Task, groups: list[Group]) -> list[Group]:
     """Records the runs that were in progress when a worker process died as failed; returns the groups, to
-    go on with what has no record."""
-    lost = set(task.folder.running_jobs())
+    go on with what has no record. Raises ChildProcessError if no run was: going on would do the same for ever."""
+    marked = set(task.folder.running_jobs())
+    lost = [job for group in groups for job in group.jobs if job.id in marked]
+    if not lost:
+        raise ChildProcessError("a worker process died before it started a run; look for the cause with n_jobs=1")
     error = "a worker process died (killed, or out of memory) while this run was in progress; retry failed runs"
-    for job in (job for group in groups for job in group.jobs if job.id in lost):
+    for job in lost:
         write_json(task.folder.record(job.id), record_of(job, {"status": "failed", "error": error}, seconds=0.0))
         task.folder.running(job.id).unlink()
     return groups
