@@ -169,3 +169,15 @@ def test_the_progress_bar_of_a_terminal(
 def test_fit_needs_a_run_config(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="expected a RunConfig"):
         fit(TrainConfig(), tmp_path)
+
+
+@pytest.mark.parametrize(("part", "label"), [("train", 7), ("validation", 3), ("test", -1)])
+def test_labels_that_are_no_class_are_refused(tmp_path: Path, part: str, label: int) -> None:
+    data = spike_data()
+    labels = data.parts[part].labels.clone()
+    labels[4] = label
+    data = replace(data, **{part: replace(data.parts[part], labels=labels)})
+    text = f"data 'synthetic', {part}: label {label}: expected 0 to 2, as classes=3; number the labels from 0"
+    with pytest.raises(ValueError, match=text):
+        fit(run_config(epochs=1), tmp_path / "run", data=data)
+    assert not (tmp_path / "run").exists()

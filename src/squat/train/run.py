@@ -96,7 +96,7 @@ def fit(
 
 
 def check_data(config: RunConfig, data: Dataset) -> None:
-    """Refuse a network that does not fit the data, naming the field of the network's config."""
+    """Refuse a network that does not fit the data, naming the field of its config, and labels that are no class."""
     shape = tuple(data.input_shape)
     inputs: Any = shape if config.network.architecture == "conv" else shape[0] if len(shape) == 1 else shape
     expected = {"inputs": inputs, "classes": data.classes, "input_max": data.input_max}
@@ -104,6 +104,13 @@ def check_data(config: RunConfig, data: Dataset) -> None:
         if getattr(config.network, name) != value:
             raise ValueError(
                 f"network.{name}={getattr(config.network, name)!r}: expected {value!r}, as in the data {data.name!r}"
+            )
+    for name, part in data.parts.items():
+        wrong = part.labels[(part.labels < 0) | (part.labels >= data.classes)]
+        if len(wrong):
+            raise ValueError(
+                f"data {data.name!r}, {name}: label {int(wrong[0])}: expected 0 to {data.classes - 1}, as "
+                f"classes={data.classes}; number the labels from 0, or set classes to their number"
             )
     if len(data.train) == 0:
         raise ValueError(f"data {data.name!r}: expected training samples, got none")
