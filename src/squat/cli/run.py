@@ -43,10 +43,23 @@ def run(
     from squat.train import evaluate
 
     part = dataset.parts[split]
-    result = evaluate(network, part, batch_size=batch_size, threads=threads)
+    loss = loss_settings(metadata)
+    result = evaluate(network, part, batch_size=batch_size, threads=threads, **loss)
     if predictions is not None:
         write_predictions(predictions, result.predictions, part.labels.tolist())
-    _print(result, dataset.name, split, len(part), predictions, as_json)
+    losses = {"loss": result.loss} if loss else {}
+    _print(result, dataset.name, split, len(part), losses, predictions, as_json)
+
+
+def loss_settings(metadata: dict[str, Any]) -> dict[str, Any]:
+    """The loss that the network was trained with, as arguments of `evaluate`; empty where its file does not say."""
+    from squat.train import TrainConfig
+
+    run = metadata.get("run")
+    if not isinstance(run, dict) or "train" not in run:
+        return {}
+    train = TrainConfig.from_json(run["train"])
+    return {"loss": train.loss, "logit_scale": train.logit_scale}
 
 
 def write_predictions(path: Path, predicted: list[int], labels: list[int]) -> None:
@@ -69,14 +82,22 @@ def write_predictions(path: Path, predicted: list[int], labels: list[int]) -> No
     os.replace(part, path)
 
 
-def _print(result: Any, name: str, split: str, samples: int, predictions: Path | None, as_json: bool) -> None:
+def _print(
+    result: Any,
+    name: str,
+    split: str,
+    samples: int,
+    losses: dict[str, float],
+    predictions: Path | None,
+    as_json: bool,
+) -> None:
     if as_json:
         document = {
             "data": name,
             "split": split,
             "samples": samples,
             "accuracy": result.accuracy,
-            "loss": result.loss,
+            **losses,
             "tied_share": result.tied_share,
             "spike_rates": result.spike_rates,
             "predictions": result.predictions,

@@ -34,6 +34,7 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="Of Adam, at the start.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; part of the run, since sums depend on it.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of initial weights, data order and augmentation.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard event files.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -56,7 +57,7 @@ def train(
     quantized |= {} if states is None else {"states": specs.state_spec(states)}
     run = _base(config, data, data_option, _given(network))
     run = replace(run, network=replace(run.network, **quantized), train=replace(run.train, **_given(training)))
-    _train(run if seed is None else replace(run, seed=seed), out, overwrite, as_json)
+    _train(run if seed is None else replace(run, seed=seed), out, tensorboard, overwrite, as_json)
 
 
 def _base(config: Path | None, data: str | None, options: list[str] | None, network: dict[str, Any]) -> RunConfig:
@@ -89,13 +90,13 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _train(run: RunConfig, out: Path, overwrite: bool, as_json: bool) -> None:
+def _train(run: RunConfig, out: Path, tensorboard: bool, overwrite: bool, as_json: bool) -> None:
     from squat.data import load
     from squat.train import evaluate, fit
 
     dataset = load(run.data.name, **run.data.arguments)
     _claim(run, out, overwrite)
-    result = fit(run, out, data=dataset, progress=not as_json, resume=not overwrite)
+    result = fit(run, out, data=dataset, progress=not as_json, resume=not overwrite, tensorboard=tensorboard)
     test = None
     if len(dataset.test):
         test = evaluate(result.network, dataset.test, threads=run.train.threads).accuracy
