@@ -15,8 +15,8 @@ ALL_CELLS = (
 PUBLISHED = ("uniform", "threshold_centered")
 
 DEMO_NOTE = (
-    "This is a demonstration: 2 seeds and a few epochs decide nothing. The presets `digits` and `fashion` are the "
-    "experiments that count; their committed results are in docs/results."
+    "This is a demonstration: its preset seeds and epochs are too few to decide anything. "
+    "The presets `digits` and `fashion` are the experiments that count."
 )
 
 
