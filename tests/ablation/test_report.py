@@ -10,12 +10,14 @@ import pytest
 
 from ablation_fakes import TOOLS, small_config
 from squat.ablation import Options, report, run
+from squat.ablation.plots import accuracy_by_bits
 from squat.ablation.presets import ALL_CELLS
 from squat.ablation.results import Results
 from squat.ablation.tables import summarise, to_csv
 from squat.ablation.tools import bytes_of
 
 QUIET = Options(progress=False)
+CORNER = ("qat+squat", "uniform")
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +99,24 @@ def test_several_data_sets_and_a_secondary_beta(folder: Path, tmp_path: Path) ->
     assert (tmp_path / "out" / "levels_other.png").exists()
     lines = list(csv.DictReader((tmp_path / "out" / "results.csv").read_text().splitlines()))
     assert {line["experiment"] for line in lines} == {"small", "other"}
+
+
+def test_accuracy_against_bits_where_there_are_several(tmp_path: Path) -> None:
+    run(small_config(seeds=(0,), bits=((4, 4), (8, 8), (4, 2))), tmp_path, QUIET, TOOLS)
+    shutil.rmtree(tmp_path / "networks")
+    text = report(tmp_path).read_text()
+    assert "![Mean test accuracy against bit widths; dashed: float.](accuracy_bits.png)" in text
+    assert (tmp_path / "accuracy_bits.png").exists()
+    results = Results.read(tmp_path)
+    rows = list(summarise(results))
+    axis = accuracy_by_bits(rows, results.config.schemes, results.config.pairs).axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["8", "4", "w4 s2"]
+    dashed = [line for line in axis.lines if line.get_linestyle() == "--"]
+    assert [line.get_ydata()[0] for line in dashed] == [next(row.mean for row in rows if row.cell == "float")]
+    assert len(axis.lines) == len({(row.cell, row.at.scheme) for row in rows})
+    bits = {(row.at.weight_bits, row.at.state_bits): row.mean for row in rows if (row.cell, row.at.scheme) == CORNER}
+    expected = [bits[pair] for pair in ((8, 8), (4, 4), (4, 2))]
+    assert any(list(line.get_ydata()) == expected for line in axis.lines)
 
 
 def test_refusals(folder: Path, tmp_path: Path) -> None:

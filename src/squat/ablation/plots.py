@@ -82,6 +82,40 @@ def accuracy_by_cell(rows: Sequence[Row], schemes: Sequence[str], chance: float)
     return figure
 
 
+def accuracy_by_bits(rows: Sequence[Row], schemes: Sequence[str], pairs: Sequence[tuple[int, int]]) -> Figure:
+    """Mean test accuracy against bit widths, widest first: a line per cell and scheme, the float network dashed.
+
+    Args:
+        rows: from `summarise`.
+        schemes: in the order of their colours.
+        pairs: bit widths of weights and states.
+    """
+    figure, axes = new_figure(7.5, 4.6)
+    axis, colors = axes[0, 0], scheme_colors(schemes)
+    markers = {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(CELLS)}
+    pairs = sorted(pairs, reverse=True)
+    shown = [row for row in rows if row.mean is not None]
+    lines = list(dict.fromkeys((row.cell, row.at.scheme) for row in shown))
+    for cell, scheme in lines:
+        mine = [row for row in shown if (row.cell, row.at.scheme) == (cell, scheme)]
+        if all(row.at.weight_bits is None and row.at.state_bits is None for row in mine):
+            axis.axhline(mine[0].mean, color=NO_SCHEME, linewidth=1.4, linestyle="--")
+            axis.annotate(cell, (0, mine[0].mean), color=NO_SCHEME, fontsize=8, va="bottom")
+            continue
+        fitting = ((x, next((row.mean for row in mine if _fits(row, *pair)), None)) for x, pair in enumerate(pairs))
+        points = [(x, mean) for x, mean in fitting if mean is not None]
+        axis.plot(*zip(*points, strict=True), marker=markers[cell], color=colors[scheme], markersize=6, linewidth=1.2)
+    names = [f"{w}" if w == s else f"w{w} s{s}" for w, s in pairs]
+    axis.set_xticks(range(len(pairs)), names)
+    axis.set(xlabel="bits of weights and states", ylabel="test accuracy (%)")
+    axis.grid(alpha=0.3)
+    styles: dict[str, dict[str, Any]] = {readable(name): {"color": color} for name, color in colors.items()}
+    used = [name for name in markers if any(row.cell == name for row in shown) and name != "float"]
+    styles |= {name: {"color": "black", "marker": markers[name], "linestyle": "none"} for name in used}
+    _legend(figure, styles)
+    return figure
+
+
 def accuracy_by_bytes(rows: Sequence[Row], schemes: Sequence[str]) -> Figure:
     """Test accuracy against the bytes of weights and states; mean and spread. Cells of equal size are spread sideways.
 

@@ -157,6 +157,9 @@ def _figures(
     if any(row.test for row in rows):
         by_cell = plots.accuracy_by_cell(rows, schemes, results.chance)
         made.append(("accuracy_cells", "Test accuracy by cell; dots: seeds, bars: means.", by_cell))
+        if len(results.config.pairs) > 1:
+            by_bits = plots.accuracy_by_bits(rows, schemes, results.config.pairs)
+            made.append(("accuracy_bits", "Mean test accuracy against bit widths; dashed: float.", by_bits))
         by_bytes = plots.accuracy_by_bytes(rows, schemes)
         made.append(("accuracy_bytes", "Test accuracy against the bytes of weights and states.", by_bytes))
     made.append(("levels", "Level placement of the schemes.", plots.level_placement(schemes, state_bits)))
