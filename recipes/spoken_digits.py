@@ -1,32 +1,38 @@
 """Recipes for the spoken digits, 140 channels and 10 ms: functions that return a complete `RunConfig`.
 
-Run one with `fit(float_baseline(seed=0), "runs/digits")`.
+Run one with `fit(float_baseline(seed=0), "runs/digits")`. Data, network and training are those of the ablation preset
+`digits`, with its learning rate of the cell `float` or `qat+squat`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from squat.models import NetworkConfig
+from squat.ablation.presets import preset
 from squat.quant.spec import StateSpec, ThresholdCentered
 from squat.quant.weight import IntWeight
-from squat.train import AugmentConfig, DataConfig, RunConfig, TrainConfig
+from squat.train import RunConfig
 
 
-def float_baseline(seed: int = 0, hidden: int = 128, epochs: int = 40) -> RunConfig:
-    """A recurrent network in float: `RLIF`, then a linear layer whose current is accumulated."""
-    network = NetworkConfig("recurrent", inputs=140, hidden=(hidden,), beta=0.95, input_gain=3.0)
-    train = TrainConfig(
-        epochs=epochs, batch_size=64, learning_rate=2e-3, logit_scale=10.0, augment=AugmentConfig(channel_shift=4)
-    )
-    return RunConfig(DataConfig("spoken_digits"), network, train, seed)
+def float_baseline(seed: int = 0, hidden: int | None = None, epochs: int | None = None) -> RunConfig:
+    """A recurrent network in float: `RLIF`, then a linear layer whose current is accumulated.
+
+    Hidden neurons and epochs are the preset's unless given.
+    """
+    config = preset("digits")
+    base = config.base
+    network = base.network if hidden is None else replace(base.network, hidden=(hidden,))
+    train = replace(base.train, learning_rate=config.learning_rates["float"])
+    return replace(base, network=network, train=train if epochs is None else replace(train, epochs=epochs), seed=seed)
 
 
 def quantized(seed: int = 0, bits: int = 4, states: StateSpec | None = None, **sizes: int) -> RunConfig:
     """The same run with weights and states of `bits` bits; states are threshold-centred unless given."""
     run = float_baseline(seed, **sizes)
     states = ThresholdCentered(bits) if states is None else states
-    return replace(run, network=replace(run.network, weights=IntWeight(bits), states=states))
+    network = replace(run.network, weights=IntWeight(bits), states=states)
+    rate = preset("digits").learning_rates["qat+squat"]
+    return replace(run, network=network, train=replace(run.train, learning_rate=rate))
 
 
 RECIPES = {"float_baseline": float_baseline, "quantized": quantized}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 
+from squat.ablation.presets import preset
 from squat.models import build_network
 from squat.train import RunConfig
 from squat.train.losses import loss_of
@@ -45,3 +47,16 @@ def test_recipe(file: str, name: str) -> None:
         losses.append(loss.item())
     assert losses[1] != losses[0]
     assert all(value == value for value in losses)
+
+
+@pytest.mark.parametrize(("file", "name"), [("fashion_mnist", "fashion"), ("spoken_digits", "digits")])
+def test_recipes_are_the_cells_of_the_preset(file: str, name: str) -> None:
+    config, module = preset(name), sys.modules[file]
+    for make, cell in ((module.float_baseline, "float"), (module.quantized, "qat+squat")):
+        rate = config.learning_rates[cell]
+        run = make(seed=config.base.seed)
+        assert run.train == replace(config.base.train, learning_rate=rate)
+        assert run.data == config.base.data
+        assert replace(run.network, weights=None, states=None) == config.base.network
+    short = module.quantized(hidden=8, epochs=2)
+    assert (short.network.hidden, short.train.epochs) == ((8,), 2)
