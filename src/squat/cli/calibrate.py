@@ -9,6 +9,7 @@ import typer
 
 from squat.cli import output, specs
 from squat.cli.networks import check_fits, load_data, load_network
+from squat.cli.progress import bar
 
 
 def calibrate(
@@ -39,15 +40,18 @@ def calibrate(
     dataset, config = load_data(data, data_option, metadata)
     dataset.require("train")
     check_fits(network, dataset)
-    quantized, report = quantize(
-        network,
-        dataset.train,
-        weights=weight_spec,
-        states=state_spec,
-        state_range=state_range,
-        batches=batches,
-        batch_size=batch_size,
-    )
+    walks = 3  # before, with float states, after
+    total = walks * min(batches, -(-len(dataset.train) // max(batch_size, 1)))
+    with bar("calibration", dataset.train, total) as watched:
+        quantized, report = quantize(
+            network,
+            watched,
+            weights=weight_spec,
+            states=state_spec,
+            state_range=state_range,
+            batches=batches,
+            batch_size=batch_size,
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     metadata["calibration"] = {"data": config.to_json(), **report.to_json()}
     save(quantized, out, metadata, overwrite=overwrite)

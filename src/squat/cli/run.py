@@ -9,6 +9,7 @@ import typer
 
 from squat.cli import output
 from squat.cli.networks import check_fits, load_data, load_network
+from squat.cli.progress import bar
 
 
 def run(
@@ -44,7 +45,8 @@ def run(
 
     part = dataset.parts[split]
     loss = loss_settings(metadata)
-    result = evaluate(network, part, batch_size=batch_size, threads=threads, **loss)
+    with bar(f"{dataset.name}, {split}", part, -(-len(part) // max(batch_size, 1))) as watched:
+        result = evaluate(network, watched, batch_size=batch_size, threads=threads, **loss)
     if predictions is not None:
         write_predictions(predictions, result.predictions, part.labels.tolist())
     losses = {"loss": result.loss} if loss else {}
