@@ -76,10 +76,11 @@ def test_again_runs_nothing(tmp_path: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "records").iterdir()} == stamp
 
 
-def test_workers_leave_the_same_records(tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_jobs", [2, -1])
+def test_workers_leave_the_same_records(tmp_path: Path, n_jobs: int) -> None:
     config = small_config(seeds=(0, 1))
     run(config, tmp_path / "inline", QUIET, TOOLS)
-    summary = run(config, tmp_path / "workers", Options(n_jobs=2, progress=False), TOOLS)
+    summary = run(config, tmp_path / "workers", Options(n_jobs=n_jobs, progress=False), TOOLS)
     assert summary.complete
     assert comparable(tmp_path / "workers") == comparable(tmp_path / "inline")
 

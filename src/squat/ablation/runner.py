@@ -206,7 +206,7 @@ def _execute(task: _Task, groups: list[Group], options: Options, threads: int) -
     while groups:
         try:
             with _backend(options, threads) as backend, parallel_config(**backend):
-                Parallel(n_jobs=options.n_jobs, pre_dispatch=options.n_jobs, batch_size=1)(
+                Parallel(n_jobs=options.n_jobs, pre_dispatch="n_jobs", batch_size=1)(
                     delayed(task)(group) for group in groups
                 )
             return
