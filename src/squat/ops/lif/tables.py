@@ -44,7 +44,6 @@ class CodeTables:
         bound: `[1, K-1]` decision boundaries (float rule).
         leak: `[G, K]` decayed level (float rule).
         reset: `[K]` subtracted after a spike (float rule).
-        out: `[K]` output: spike flag or level.
         surrogate: `[K]` derivative of the output with respect to the membrane.
         keep: `[K]` 1, or 0 where the zero reset cleared the membrane.
         first: first firing code; `K` if the neuron does not spike.
@@ -55,7 +54,6 @@ class CodeTables:
     bound: Tensor
     leak: Tensor
     reset: Tensor
-    out: Tensor
     surrogate: Tensor
     keep: Tensor
     first: int
@@ -83,12 +81,12 @@ def code_tables(
         leak = torch.where(cleared, leak, decay_at_least_one_code(leak, bound[None], levels))
     reset = torch.where(fires & (config.reset == "subtract"), torch.tensor(theta, dtype=dtype), 0.0)
     if config.spiking and config.surrogate is not None:
-        out, slope = fires.to(dtype), config.surrogate.derivative(levels - torch.tensor(theta, dtype=dtype))
+        slope = config.surrogate.derivative(levels - torch.tensor(theta, dtype=dtype))
     else:
-        out, slope, first = levels, torch.ones_like(levels), len(levels)
+        slope, first = torch.ones_like(levels), len(levels)
     integers = None
     if config.integer and scale is not None:
         integers = integer_tables(
             spec, beta=beta, threshold=theta, scale=scale, bias=bias, sum_bound=sum_bound, reset=config.reset
         )
-    return CodeTables(levels, bound[None], leak, reset, out, slope, 1.0 - cleared.to(dtype), first, integers)
+    return CodeTables(levels, bound[None], leak, reset, slope, 1.0 - cleared.to(dtype), first, integers)
