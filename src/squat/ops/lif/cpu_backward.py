@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from squat.ops.lif.cpu import BLOCK
+from squat.ops.lif.cpu_forward import BLOCK
 from squat.ops.lif.rows import EXACT
 
 CLOSE = {**EXACT, "fastmath": {"contract", "reassoc", "nsz"}}

@@ -133,7 +133,7 @@ def _use_torch_threads(work: int) -> None:
 
 
 def _tasks(batch: int, neurons: int, recurrent: bool) -> int:
-    from squat.ops.lif.cpu import BLOCK
+    from squat.ops.lif.cpu_forward import BLOCK
 
     return batch * (1 if recurrent else -(-neurons // BLOCK))
 
@@ -147,7 +147,7 @@ class _CodeLoop(torch.autograd.Function):
         w_rec: Tensor | None, rec_scale: Tensor | None, u0: Tensor | None, codes0: Tensor, fresh: bool,
         tables: CodeTables, config: LoopConfig, steps: int, input_bound: int,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        from squat.ops.lif import cpu
+        from squat.ops.lif import cpu_forward
 
         batch, neurons = x.shape[1:]
         _use_torch_threads(steps * batch * neurons)
@@ -164,7 +164,7 @@ class _CodeLoop(torch.autograd.Function):
             integers = tables.integers
             membrane = torch.empty(kept, dtype=torch.int32)
             limit = np.nextafter(_array(torch.tensor(input_bound), x.dtype)[()], np.inf)
-            good = cpu.forward_integer(
+            good = cpu_forward.forward_integer(
                 _array(x, x.dtype), codes0.numpy(), fresh, np.int32(integers.shift), integers.table.numpy(),
                 integers.bound.numpy(), _inverse_step(integers.bound, config), _array(integers.bias, torch.int32),
                 integers.ends.numpy(), _array(_transposed(w_rec), torch.int16, (0, 0)), limit, *common,
@@ -174,7 +174,7 @@ class _CodeLoop(torch.autograd.Function):
         else:
             membrane = torch.empty(kept, dtype=x.dtype)
             ends = tables.levels[[0, -1]].numpy()
-            good = cpu.forward_float(
+            good = cpu_forward.forward_float(
                 _array(x, x.dtype), codes0.numpy(), fresh, tables.leak.numpy(), tables.reset.numpy(),
                 tables.bound.numpy(), _inverse_step(tables.bound, config), _array(_transposed(w_rec), x.dtype, (0, 0)),
                 _per_neuron(rec_scale, neurons, x.dtype), ends, *common, membrane.numpy(),
@@ -236,14 +236,14 @@ class _MembraneLoop(torch.autograd.Function):
         ctx: Any, x: Tensor, beta: Tensor, threshold: Tensor, w_rec: Tensor | None, rec_scale: Tensor | None,
         u0: Tensor, fresh: bool, config: LoopConfig, steps: int,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        from squat.ops.lif import cpu
+        from squat.ops.lif import cpu_forward
 
         batch, neurons = x.shape[1:]
         _use_torch_threads(steps * batch * neurons)
         u = torch.empty(steps, batch, neurons, dtype=x.dtype)
         out = torch.empty_like(u) if config.spiking else u
         theta = _array(threshold, x.dtype)[()]
-        good = cpu.forward_membrane(
+        good = cpu_forward.forward_membrane(
             _array(x, x.dtype), _array(u0, x.dtype), _array(beta.reshape(-1), x.dtype), theta,
             config.reset == "subtract", config.reset == "zero", config.reset == "zero" and config.drop_input,
             _array(_transposed(w_rec), x.dtype, (0, 0)), _per_neuron(rec_scale, neurons, x.dtype), config.spiking,

@@ -1,7 +1,7 @@
 """Steps of the LIF loops on one row of neurons, compiled with numba.
 
 Each is a plain loop over few arrays without branches, so that the compiler vectorises it. Codes are `uint32` in these
-rows: an unsigned index needs no test for negative values. Nothing here uses fast-math, see `cpu.py`.
+rows: an unsigned index needs no test for negative values. Nothing here uses fast-math, see `cpu_forward.py`.
 """
 
 from __future__ import annotations
