@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
+
 from squat.checks import check_choice
 
 BACKENDS = ("reference", "cpu")
@@ -36,6 +38,6 @@ def backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
-def current_backend() -> str:
-    """The backend that a loop called now would use: the forced one, else the compiled one."""
-    return _forced.get() or "cpu"
+def current_backend(device: torch.device | None = None) -> str:
+    """The backend that a loop called now would use: the forced one, else the compiled one of the device (the CPU's)."""
+    return _forced.get() or ("gpu" if device is not None and device.type == "cuda" else "cpu")

@@ -1,0 +1,167 @@
+"""The compiled loops on the CPU: from torch tensors to the arrays of the numba kernels and back; see `protocol.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from squat.ops.lif import cpu_backward as backward
+from squat.ops.lif import cpu_forward as forward
+from squat.ops.lif.protocol import CodesBackward, CodesForward, MembraneBackward, MembraneForward, Needs
+from squat.ops.lif.tables import CodeTables, LoopConfig
+from squat.ops.threads import use_torch_threads
+
+
+def forward_codes(
+    x: Tensor, w_rec: Tensor | None, rec_scale: Tensor | None, scale: Tensor | None, codes0: Tensor | None, fresh: bool,
+    tables: CodeTables, config: LoopConfig, steps: int, input_bound: int, keep_membrane: bool,
+) -> CodesForward:  # fmt: skip
+    """A loop with quantized states, both rules."""
+    batch, neurons = x.shape[1:]
+    use_torch_threads(steps * batch * neurons)
+    out = torch.empty(steps, batch, neurons, dtype=x.dtype)
+    codes = torch.empty(steps, batch, neurons, dtype=torch.uint8)
+    inside = torch.empty(steps, batch, -(-neurons // 8) if config.clipped or keep_membrane else 0, dtype=torch.uint8)
+    membrane_type = x.dtype if tables.integers is None else torch.int32
+    membrane = torch.empty((steps, batch, neurons) if keep_membrane else (0, 0, 0), dtype=membrane_type)
+    levels = _array(None if config.spiking else tables.levels, x.dtype)
+    start = _array(codes0, torch.uint8, (0, 0)) if codes0 is not None else np.zeros((batch, neurons), np.uint8)
+    written = (tables.first, _drops(config), levels, out.numpy(), codes.numpy(), inside.numpy(), membrane.numpy())
+    if tables.integers is not None:
+        integers = tables.integers
+        limit = np.nextafter(np.array(input_bound, dtype=out.numpy().dtype), np.inf)
+        good = forward.forward_integer(
+            _array(x, x.dtype), start, fresh, np.int32(integers.shift), integers.table.numpy(), integers.bound.numpy(),
+            _inverse_step(integers.bound, config), _array(integers.bias, torch.int32), integers.ends.numpy(),
+            _array(_transposed(w_rec), torch.int16, (0, 0)), limit, *written,
+        )  # fmt: skip
+    else:
+        good = forward.forward_float(
+            _array(x, x.dtype), start, fresh, tables.leak.numpy(), tables.reset.numpy(), tables.bound.numpy(),
+            _inverse_step(tables.bound, config), _array(_transposed(w_rec), x.dtype, (0, 0)),
+            _per_neuron(rec_scale, neurons, x.dtype), tables.levels[[0, -1]].numpy(), *written,
+        )  # fmt: skip
+    return CodesForward(out, codes, inside, membrane, bool(good.all()))
+
+
+def backward_codes(
+    g_out: Tensor, g_last: Tensor, codes: Tensor, codes0: Tensor | None, fresh: bool, inside: Tensor, membrane: Tensor,
+    unit: Tensor, beta: Tensor, threshold: Tensor, scale: Tensor | None, w_rec: Tensor | None,
+    rec_scale: Tensor | None, tables: CodeTables, config: LoopConfig, x_steps: int, needs: Needs,
+) -> CodesBackward:  # fmt: skip
+    """Gradients of `forward_codes`."""
+    (batch, neurons), dtype = codes.shape[1:], g_out.dtype
+    use_torch_threads(codes.numel())
+    gx, gu0, g_beta, g_bias, g_theta = _gradients(codes, dtype, x_steps, w_rec is not None, needs)
+    start = _array(codes0, torch.uint8, (0, 0)) if codes0 is not None else np.zeros((batch, neurons), np.uint8)
+    backward.backward_codes(
+        _array(g_out, dtype), _array(g_last, dtype), codes.numpy(), start, fresh, _array(beta.reshape(-1), dtype),
+        _array(tables.levels, dtype), _array(tables.surrogate, dtype), _array(tables.keep, dtype), tables.first,
+        _drops(config), config.reset == "subtract", config.spiking, _scaled_recurrent(w_rec, rec_scale, dtype),
+        _per_scale(scale, dtype), inside.numpy(), config.clipped, membrane.numpy(), _array(unit.reshape(-1), dtype),
+        float(threshold), gx.numpy(), gu0.numpy(), g_beta.numpy(), g_bias.numpy(), g_theta.numpy(),
+    )  # fmt: skip
+    return CodesBackward(gx, gu0, *_totals(needs, g_beta, g_bias, g_theta))
+
+
+def forward_membrane(
+    x: Tensor, u0: Tensor, fresh: bool, beta: Tensor, threshold: Tensor, w_rec: Tensor | None, rec_scale: Tensor | None,
+    config: LoopConfig, steps: int,
+) -> MembraneForward:  # fmt: skip
+    """A loop with float states."""
+    batch, neurons = x.shape[1:]
+    use_torch_threads(steps * batch * neurons)
+    u = torch.empty(steps, batch, neurons, dtype=x.dtype)
+    out = torch.empty_like(u) if config.spiking else u
+    good = forward.forward_membrane(
+        _array(x, x.dtype), _array(u0, x.dtype), _array(beta.reshape(-1), x.dtype), _array(threshold, x.dtype)[()],
+        config.reset == "subtract", config.reset == "zero", _drops(config),
+        _array(_transposed(w_rec), x.dtype, (0, 0)), _per_neuron(rec_scale, neurons, x.dtype), config.spiking,
+        out.numpy(), u.numpy(),
+    )  # fmt: skip
+    return MembraneForward(out, u, bool(good.all()))
+
+
+def backward_membrane(
+    g_out: Tensor, g_last: Tensor, u: Tensor, u0: Tensor, fresh: bool, beta: Tensor, threshold: Tensor,
+    w_rec: Tensor | None, rec_scale: Tensor | None, config: LoopConfig, x_steps: int, needs: Needs,
+) -> MembraneBackward:  # fmt: skip
+    """Gradients of `forward_membrane`."""
+    dtype = u.dtype
+    use_torch_threads(u.numel())
+    theta = threshold.detach().to(dtype)
+    slope, slope0 = (
+        (config.surrogate.derivative(v.detach() - theta) if config.spiking and config.surrogate is not None else None)
+        for v in (u, u0)
+    )
+    gx, gu0, g_beta, g_bias, g_theta = _gradients(u, dtype, x_steps, w_rec is not None, needs)
+    backward.backward_membrane(
+        _array(g_out, dtype), _array(g_last, dtype), u.numpy(), _array(u0, dtype), fresh,
+        _array(slope, dtype, (0, 0, 0)), _array(slope0, dtype, (0, 0)), _array(beta.reshape(-1), dtype),
+        theta.numpy()[()], config.reset == "subtract", config.reset == "zero", _drops(config), config.spiking,
+        _scaled_recurrent(w_rec, rec_scale, dtype), gx.numpy(), gu0.numpy(), g_beta.numpy(), g_theta.numpy(),
+    )  # fmt: skip
+    g_beta_sum, _, g_theta_sum = _totals(needs, g_beta, g_bias, g_theta)
+    return MembraneBackward(gx, gu0, g_beta_sum, g_theta_sum)
+
+
+def _drops(config: LoopConfig) -> bool:
+    return config.reset == "zero" and config.drop_input
+
+
+def _array(tensor: Tensor | None, dtype: torch.dtype, shape: tuple[int, ...] = (0,)) -> np.ndarray:
+    """A C-contiguous array of a tensor's values; an empty one of `shape` for None."""
+    if tensor is None:
+        return torch.empty(shape, dtype=dtype).numpy()
+    return tensor.detach().to(dtype).contiguous().numpy()
+
+
+def _per_neuron(scale: Tensor | None, neurons: int, dtype: torch.dtype) -> np.ndarray:
+    return _array(torch.ones(neurons) if scale is None else scale.reshape(-1).expand(neurons), dtype)
+
+
+def _per_scale(scale: Tensor | None, dtype: torch.dtype) -> np.ndarray:
+    return _array(torch.ones(1) if scale is None else scale.reshape(-1), dtype)
+
+
+def _transposed(w_rec: Tensor | None) -> Tensor | None:
+    return None if w_rec is None else w_rec.detach().T
+
+
+def _scaled_recurrent(w_rec: Tensor | None, rec_scale: Tensor | None, dtype: torch.dtype) -> np.ndarray:
+    if w_rec is not None and rec_scale is not None:
+        w_rec = w_rec.detach() * rec_scale.detach().reshape(-1, 1)
+    return _array(w_rec, dtype, (0, 0))
+
+
+def _inverse_step(bounds: Tensor, config: LoopConfig) -> float:
+    """Codes per unit, for the constant-time encoder of evenly spaced boundaries; 0 for the others."""
+    if config.state is None or not config.state.evenly_spaced or len(bounds) > 1 or bounds.shape[-1] < 2:
+        return 0.0
+    step = float(bounds[0, -1].double() - bounds[0, 0].double()) / (bounds.shape[-1] - 1)
+    # Integer boundaries are rounded by up to one unit: the kernel repairs a guess by one code, so steps must be wider.
+    wide_enough = step >= 4 if bounds.dtype == torch.int32 else step > 0
+    return 1.0 / step if wide_enough else 0.0
+
+
+def _gradients(like: Tensor, dtype: torch.dtype, x_steps: int, recurrent: bool, needs: Needs) -> tuple[Tensor, ...]:
+    """Arrays for gradients: current, initial membrane, and partial sums of decay, bias (by sample) and threshold."""
+    steps, batch, neurons = like.shape
+    tasks = batch * (1 if recurrent else -(-neurons // forward.BLOCK))
+    gx_steps = 1 if x_steps == 1 and not recurrent else steps
+    return (
+        # The kernels add to a single step and write the others.
+        (torch.zeros if gx_steps == 1 else torch.empty)(gx_steps, batch, neurons, dtype=dtype),
+        torch.empty(batch, neurons, dtype=dtype),
+        torch.zeros(batch if needs.beta else 0, neurons, dtype=torch.float64),
+        torch.zeros(batch if needs.bias else 0, neurons, dtype=torch.float64),
+        torch.zeros(tasks if needs.theta else 0, dtype=torch.float64),
+    )
+
+
+def _totals(needs: Needs, g_beta: Tensor, g_bias: Tensor, g_theta: Tensor) -> tuple[Any, Any, Any]:
+    sums = ((needs.beta, g_beta), (needs.bias, g_bias), (needs.theta, g_theta))
+    return tuple(partial.sum(0) if wanted else None for wanted, partial in sums)  # type: ignore[return-value]
