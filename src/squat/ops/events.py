@@ -1,8 +1,8 @@
-"""Products with inputs that are mostly zero: rows are added instead of multiplied (numba, CPU).
+"""Products with spikes: rows of weights are added instead of multiplied (numba, CPU).
 
-Spikes are sparse, so listing the non-zero inputs once and adding a row of weights for each costs a fraction of the
-dense product. Sums of integers are exact in any order; for gradients the order of the samples is kept, whatever the
-number of threads.
+Spikes are found once and kept as one bit an input, for the backward pass too. Where they are sparse, adding a row of
+weights for each costs a fraction of the dense product. Sums of integers are exact in any order; for gradients the order
+of the samples is kept, whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -11,119 +11,221 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import get_num_threads, njit, prange
 from torch import Tensor
 
+from squat.ops.choice import adds_rows
 from squat.ops.lif.rows import EXACT
+from squat.ops.simd import LANES, append_places, at_least, bit_count, differs, padded, sum_rows_of
 
-MAX_DENSITY = 0.15
-"""Above this share of non-zero inputs the dense product is as fast."""
-MAX_ROW_DENSITY = 0.4
-"""The same for a single row: what there is room for."""
-MIN_SIZE = 2**16
-"""Below this many inputs the dense product is over before the list is made."""
+MAX_DENSITY = 0.5
+"""Above this share of spikes the dense forward product is as fast."""
+MAX_GRADIENT_DENSITY = 0.25
+"""The same for the weight gradient."""
+MIN_GRADIENT_WIDTH = 64
+"""With fewer outputs, sorting the spikes for the weight gradient costs more than the dense product."""
+MIN_SIZE = 2**14
+"""Below this many inputs the dense product is over before the spikes are found."""
 CHUNK = 64
-"""Rows of a task when events are listed."""
+"""Rows of a task."""
+RESIDENT = 2**18
+"""Gradient entries that stay in the second-level cache while events are added to every input."""
 
 
 class Events(NamedTuple):
-    """The non-zero entries of rows `[R, in]`: row `r` has `count[r]`, at `index[r, :count[r]]`."""
+    """The spikes of rows `[R, in]`: one bit an input, in words of 16, and each row's number of spikes."""
 
+    bits: np.ndarray
     count: np.ndarray
-    index: np.ndarray
-    value: np.ndarray
+    inputs: int
+
+    @property
+    def density(self) -> float:
+        """Share of inputs that spike."""
+        return float(self.count.sum()) / max(1, len(self.count) * self.inputs)
 
 
 def events_of(rows: Tensor) -> Events | None:
-    """The non-zero entries of `[R, in]` on the CPU, or None where the dense product serves better."""
+    """The spikes of `[R, in]` on the CPU, or None where an entry is neither 0 nor 1 or the rows are too few."""
     if rows.device.type != "cpu" or rows.dtype not in (torch.float32, torch.float64) or rows.numel() < MIN_SIZE:
         return None
     array = rows.detach().contiguous().numpy()
-    shape = (len(array), int(MAX_ROW_DENSITY * array.shape[1]) + 1)
-    events = Events(np.empty(shape[0], np.int64), np.empty(shape, np.int32), np.empty(shape, array.dtype))
-    _list(array, *events)
-    sparse = events.count.sum() <= MAX_DENSITY * array.size and events.count.max() < shape[1]
-    return events if sparse else None
+    events = _no_events(*array.shape)
+    return events if _pack(array, events.bits, events.count) else None
+
+
+def events_of_codes(codes: Tensor, first: int) -> Events:
+    """The spikes of uint8 codes `[R, N]`: those from the first firing code on."""
+    events = _no_events(*codes.shape)
+    _pack_codes(codes.contiguous().numpy(), min(first, 255), first < 256, events.bits, events.count)
+    return events
 
 
 def add_weight_rows(events: Events, weight: Tensor) -> Tensor:
-    """`x @ weight.T` for `weight [N, in]`: for each event its column of weights is added. Returns `[R, N]`."""
-    columns = weight.detach().T.contiguous().numpy()
+    """`x @ weight.T` for spikes `x` and integer-valued `weight [N, in]`, columns added or multiplied. `[R, N]`."""
+    if not adds_rows("forward", events.density, MAX_DENSITY):
+        return dense_rows(events, weight.dtype) @ weight.detach().T
     out = torch.empty(len(events.count), weight.shape[0], dtype=weight.dtype)
-    _gather(*events, columns, out.numpy())
+    low, high = weight.detach().aminmax()
+    columns = weight.detach().T
+    if max(-float(low), float(high)) * int(events.count.max(initial=0)) < 2**15:
+        columns = columns.to(torch.int16)
+    _gather(events.bits, events.count, _padded(columns), out.numpy())
     return out
 
 
-def add_gradient_rows(events: Events, g: Tensor, in_features: int) -> Tensor:
-    """`g.T @ x` for `g [R, N]`: for each event the row's gradient is added to its input. Returns `[N, in]`."""
-    total = torch.zeros(in_features, g.shape[1], dtype=g.dtype)
-    _scatter(*_by_input(*events, in_features), g.detach().contiguous().numpy(), total.numpy())
-    return total.T
+def add_gradient_rows(events: Events, g: Tensor) -> Tensor:
+    """`g.T @ x` for spikes `x` and `g [R, N]`, its rows added to the inputs that spiked, or multiplied. `[N, in]`."""
+    limit = MAX_GRADIENT_DENSITY if g.shape[1] >= MIN_GRADIENT_WIDTH else 0.0
+    if not adds_rows("weight gradient", events.density, limit):
+        return g.detach().T @ dense_rows(events, g.dtype)
+    rows = _padded(g.detach())
+    total = torch.empty(events.inputs, rows.shape[1], dtype=g.dtype)
+    begin, index = _by_input(events.bits, events.count, events.inputs, max(1, RESIDENT // rows.shape[1]))
+    _scatter(begin, index, rows, get_num_threads(), total.numpy())
+    return total[:, : g.shape[1]].T
+
+
+def dense_rows(events: Events, dtype: torch.dtype) -> Tensor:
+    """The spikes as `[R, in]` zeros and ones."""
+    out = torch.empty(len(events.count), events.inputs, dtype=dtype)
+    _unpack(events.bits, out.numpy())
+    return out
+
+
+def _no_events(rows: int, inputs: int) -> Events:
+    return Events(np.empty((rows, -(-inputs // LANES)), np.uint16), np.empty(rows, np.int64), inputs)
+
+
+def _padded(table: Tensor) -> np.ndarray:
+    """`[rows, width]` with a width that fills whole vectors."""
+    width = padded(table.shape[1], table.element_size())
+    if width == table.shape[1]:
+        return table.contiguous().numpy()
+    wide = torch.zeros(table.shape[0], width, dtype=table.dtype)
+    wide[:, : table.shape[1]] = table
+    return wide.numpy()
 
 
 @njit(parallel=True, **EXACT)
-def _list(rows, count, index, value):
-    room = index.shape[1] - 1
-    for chunk in prange((rows.shape[0] + CHUNK - 1) // CHUNK):
-        for r in range(chunk * CHUNK, min((chunk + 1) * CHUNK, rows.shape[0])):
-            row, found, size = rows[r], index[r], 0
-            for j in range(row.size):  # without a branch: the place of a zero is written again
-                found[min(size, room)] = j
-                size += np.int64(row[j] != 0)
+def _pack(rows, bits, count):
+    """Fills bits and counts; False if an entry is neither 0 nor 1."""
+    tasks = (rows.shape[0] + CHUNK - 1) // CHUNK
+    other = np.zeros(tasks, np.uint32)
+    zero, one = rows.dtype.type(0), rows.dtype.type(1)
+    whole = rows.shape[1] // LANES * LANES
+    for task in prange(tasks):
+        wrong = np.uint32(0)
+        for r in range(task * CHUNK, min((task + 1) * CHUNK, rows.shape[0])):
+            row, size = rows[r], 0
+            for j in range(0, whole, LANES):
+                spikes = differs(row, j, zero)
+                wrong |= spikes & differs(row, j, one)
+                bits[r, j // LANES] = spikes
+                size += bit_count(spikes)
+            if whole < row.size:
+                last = np.uint32(0)
+                for j in range(whole, row.size):
+                    last |= np.uint32(row[j] != zero) << np.uint32(j - whole)
+                    wrong |= np.uint32(row[j] != zero) & np.uint32(row[j] != one)
+                bits[r, whole // LANES] = last
+                size += bit_count(last)
             count[r] = size
-            for k in range(min(size, room)):
-                value[r, k] = row[found[k]]
+        other[task] = wrong
+    return not other.any()
 
 
 @njit(parallel=True, **EXACT)
-def _gather(count, index, value, columns, out):
-    for r in prange(out.shape[0]):
-        row = out[r]
-        row[:] = 0
-        for k in range(count[r]):
-            _add_scaled(row, columns[index[r, k]], value[r, k])
-
-
-@njit(**EXACT)
-def _by_input(count, index, value, inputs):
-    """The same events sorted by input, in the order of the rows: where each input's begin, their rows and values."""
-    begin = np.zeros(inputs + 1, np.int64)
-    for r in range(count.size):
-        for k in range(count[r]):
-            begin[index[r, k] + 1] += 1
-    for j in range(inputs):
-        begin[j + 1] += begin[j]
-    place = begin[:-1].copy()
-    rows, values = np.empty(begin[inputs], np.int32), np.empty(begin[inputs], value.dtype)
-    for r in range(count.size):
-        for k in range(count[r]):
-            at = place[index[r, k]]
-            rows[at], values[at] = r, value[r, k]
-            place[index[r, k]] = at + 1
-    return begin, rows, values
+def _unpack(bits, rows):
+    for r in prange(rows.shape[0]):
+        row = rows[r]
+        for j in range(row.size):
+            row[j] = (bits[r, j // LANES] >> (j % LANES)) & 1
 
 
 @njit(parallel=True, **EXACT)
-def _scatter(begin, rows, values, g, total):
-    for j in prange(total.shape[0]):
-        row = total[j]
-        k, stop = begin[j], begin[j + 1]
-        while k + 4 <= stop:
-            _add_four(row, g[rows[k]], g[rows[k + 1]], g[rows[k + 2]], g[rows[k + 3]], values[k : k + 4])
-            k += 4
-        while k < stop:
-            _add_scaled(row, g[rows[k]], values[k])
-            k += 1
+def _pack_codes(codes, first, can_fire, bits, count):
+    """Fills bits and counts of codes that fire."""
+    whole = codes.shape[1] // LANES * LANES
+    for r in prange(codes.shape[0]):
+        row, size = codes[r], 0
+        for j in range(0, whole, LANES):
+            spikes = at_least(row, j, np.uint8(first)) if can_fire else np.uint32(0)
+            bits[r, j // LANES] = spikes
+            size += bit_count(spikes)
+        if whole < row.size:
+            last = np.uint32(0)
+            for j in range(whole, row.size):
+                last |= np.uint32(can_fire and row[j] >= first) << np.uint32(j - whole)
+            bits[r, whole // LANES] = last
+            size += bit_count(last)
+        count[r] = size
 
 
 @njit(**EXACT)
-def _add_four(total, g0, g1, g2, g3, v):
-    v0, v1, v2, v3 = v[0], v[1], v[2], v[3]
-    for n in range(total.size):
-        total[n] = (((total[n] + g0[n] * v0) + g1[n] * v1) + g2[n] * v2) + g3[n] * v3
+def list_places(words, out, at):
+    """Places of the set bits, in order, to `out[at:]`; returns how many."""
+    count = 0
+    for k in range(words.size):
+        count += append_places(np.uint32(words[k]), k * LANES, out, at + count)
+    return count
 
 
-@njit(**EXACT)
-def _add_scaled(total, row, factor):
-    for n in range(total.size):
-        total[n] += row[n] * factor
+@njit(parallel=True, **EXACT)
+def _gather(bits, count, columns, out):
+    for task in prange((out.shape[0] + CHUNK - 1) // CHUNK):
+        places = np.empty(bits.shape[1] * LANES + LANES, np.int32)
+        total = np.empty(columns.shape[1], columns.dtype)
+        for r in range(task * CHUNK, min((task + 1) * CHUNK, out.shape[0])):
+            list_places(bits[r], places, 0)
+            sum_rows_of(total, 0, columns, places, 0, count[r])
+            row = out[r]
+            for n in range(row.size):
+                row[n] = total[n]
+
+
+@njit(parallel=True, **EXACT)
+def _by_input(bits, count, inputs, size):
+    """The spikes in chunks of `size` rows, sorted by input within a chunk, in the order of the rows.
+
+    Returns where each input's begin, `[chunks, inputs + 1]`, and their rows.
+    """
+    chunks = (count.size + size - 1) // size
+    begin = np.zeros((chunks, inputs + 1), np.int64)
+    start = np.zeros(chunks + 1, np.int64)
+    for c in range(chunks):
+        start[c + 1] = start[c] + count[c * size : (c + 1) * size].sum()
+    index = np.empty(start[chunks], np.int32)
+    for c in prange(chunks):
+        place = begin[c]
+        places = np.empty(start[c + 1] - start[c] + LANES, np.int32)
+        found = 0
+        for r in range(c * size, min((c + 1) * size, count.size)):
+            found += list_places(bits[r], places, found)
+        for k in range(found):
+            place[places[k] + 1] += 1
+        place[0] = start[c]
+        for j in range(inputs):
+            place[j + 1] += place[j]
+        following, at = place[:-1].copy(), 0
+        for r in range(c * size, min((c + 1) * size, count.size)):
+            for k in range(at, at + count[r]):
+                index[following[places[k]]] = r
+                following[places[k]] += 1
+            at += count[r]
+    return begin, index
+
+
+@njit(parallel=True, **EXACT)
+def _scatter(begin, index, g, tasks, total):
+    for task in prange(tasks):
+        part = np.empty(g.shape[1], g.dtype)
+        for c in range(begin.shape[0]):
+            for j in range(task, total.shape[0], tasks):
+                sum_rows_of(part, 0, g, index, begin[c, j], begin[c, j + 1])
+                row = total[j]
+                if c == 0:
+                    row[:] = part
+                else:
+                    for n in range(row.size):
+                        row[n] += part[n]

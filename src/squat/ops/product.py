@@ -49,7 +49,7 @@ class _IntegerLinear(torch.autograd.Function):
             if ctx.needs_input_grad[1] and ctx.events is not None:
                 from squat.ops.events import add_gradient_rows
 
-                gw = add_gradient_rows(ctx.events, gz, w_int.shape[1])
+                gw = add_gradient_rows(ctx.events, gz)
             elif ctx.needs_input_grad[1]:
                 gw = gz.T @ rows
         return gx, gw, None

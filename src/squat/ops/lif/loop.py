@@ -224,7 +224,7 @@ def _outer_sum(ga: Tensor, spikes: Tensor) -> Tensor:
     from squat.ops.events import add_gradient_rows, events_of
 
     events = events_of(spikes)
-    return ga.T @ spikes if events is None else add_gradient_rows(events, ga, spikes.shape[1])
+    return ga.T @ spikes if events is None else add_gradient_rows(events, ga)
 
 
 def _reduce_like(parameter: Tensor, gradient: Tensor | None) -> Tensor | None:

@@ -1,0 +1,197 @@
+"""Vector instructions that the compiler does not find by itself, as numba intrinsics on rows of arrays.
+
+Most are generic LLVM vectors, which every processor has in some width. Two need instructions of AVX-512 (compressing
+and permuting registers); elsewhere plain loops take their place. Positions are flat indices into C-contiguous arrays;
+nothing is checked, so a caller leaves room for `LANES` entries wherever it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit
+from numba.core import cgutils, types
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+LANES = 16
+"""Entries that one of these instructions handles."""
+HAS_AVX512 = "+avx512f" in cpu_target.target_context.codegen()._tm_features.split(",")
+"""Whether code is compiled for a processor with AVX-512 (numba's own settings count)."""
+
+_INT = ir.IntType(32)
+_PLAIN: dict[str, Any] = {"cache": True, "fastmath": False, "error_model": "numpy", "boundscheck": False}
+
+
+def _pointer(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
+
+
+def _load(builder: Any, pointer: Any, vector: Any) -> Any:
+    loaded = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+    loaded.align = 1
+    return loaded
+
+
+def _store(builder: Any, value: Any, pointer: Any) -> None:
+    builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = 1
+
+
+def _splat(builder: Any, value: Any) -> Any:
+    vector = ir.VectorType(value.type, LANES)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _INT(0))
+    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_INT, LANES), [0] * LANES))
+
+
+def _as_bits(builder: Any, mask: Any) -> Any:
+    return builder.zext(builder.bitcast(mask, ir.IntType(LANES)), _INT)
+
+
+@intrinsic
+def differs(typingctx, row, at, value):
+    """One bit a lane: `row[at + lane] != value`, for a float row; NaN differs."""
+
+    def build(context, builder, signature, args):
+        kind = signature.args[0]
+        vector = ir.VectorType(context.get_value_type(kind.dtype), LANES)
+        loaded = _load(builder, _pointer(context, builder, kind, args[0], args[1]), vector)
+        return _as_bits(builder, builder.fcmp_unordered("!=", loaded, _splat(builder, args[2])))
+
+    return types.uint32(row, types.intp, row.dtype), build
+
+
+@intrinsic
+def at_least(typingctx, row, at, value):
+    """One bit a lane: `row[at + lane] >= value`, for a row of unsigned integers."""
+
+    def build(context, builder, signature, args):
+        kind = signature.args[0]
+        vector = ir.VectorType(context.get_value_type(kind.dtype), LANES)
+        loaded = _load(builder, _pointer(context, builder, kind, args[0], args[1]), vector)
+        return _as_bits(builder, builder.icmp_unsigned(">=", loaded, _splat(builder, args[2])))
+
+    return types.uint32(row, types.intp, row.dtype), build
+
+
+@intrinsic
+def bit_count(typingctx, bits):
+    """Number of set bits."""
+
+    def build(context, builder, signature, args):
+        return builder.zext(builder.ctpop(args[0]), ir.IntType(64))
+
+    return types.intp(types.uint32), build
+
+
+@intrinsic
+def _compress(typingctx, bits, base, out, at):
+    """`append_places` with AVX-512."""
+
+    def build(context, builder, signature, args):
+        bits, base, out, at = args
+        vector, mask = ir.VectorType(_INT, LANES), ir.VectorType(ir.IntType(1), LANES)
+        short = builder.trunc(bits, ir.IntType(LANES))
+        lanes = ir.Constant(vector, list(range(LANES)))
+        places = builder.add(_splat(builder, builder.trunc(base, _INT)), lanes)
+        compress = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector, vector, mask]), "llvm.x86.avx512.mask.compress.v16i32"
+        )
+        packed = builder.call(compress, [places, ir.Constant(vector, [0] * LANES), builder.bitcast(short, mask)])
+        _store(builder, packed, _pointer(context, builder, signature.args[2], out, at))
+        return builder.zext(builder.ctpop(short), ir.IntType(64))
+
+    return types.intp(types.uint32, types.intp, out, types.intp), build
+
+
+@njit(**_PLAIN)
+def _append_one_by_one(bits, base, out, at):
+    flat, count = out.ravel(), 0
+    for lane in range(LANES):  # without a branch: the place of an unset bit is written again
+        flat[at + count] = base + lane
+        count += (bits >> np.uint32(lane)) & 1
+    return np.int64(count)
+
+
+append_places = _compress if HAS_AVX512 else _append_one_by_one
+"""`append_places(bits, base, out, at)`: `base + lane` of every set bit, in order, to `out[at:]` (int32, with room for
+`LANES` entries); returns how many."""
+
+
+def _sum_rows(vectors: int) -> Callable[..., None]:
+    @intrinsic
+    def sum_rows(typingctx, out, at, table, column, index, begin, stop):
+        """`out[at : at + W] = sum over k of table[index[k], column : column + W]`; `W` entries are `vectors` full."""
+
+        def build(context, builder, signature, args):
+            out, at, table, column, index, begin, stop = args
+            kinds, word = signature.args, begin.type
+            entry = kinds[2].dtype
+            lanes = VECTOR_BYTES // (entry.bitwidth // 8)
+            vector = ir.VectorType(context.get_value_type(entry), lanes)
+            add = builder.fadd if isinstance(entry, types.Float) else builder.add
+            rows = context.make_array(kinds[2])(context, builder, table)
+            width = builder.extract_value(rows.shape, 1)
+            base, places = builder.gep(rows.data, [column]), context.make_array(kinds[4])(context, builder, index).data
+
+            before = builder.block
+            head, body, done = (builder.append_basic_block(name) for name in ("head", "body", "done"))
+            builder.branch(head)
+            builder.position_at_end(head)
+            k, sums = builder.phi(word), [builder.phi(vector) for _ in range(vectors)]
+            k.add_incoming(begin, before)
+            for total in sums:
+                total.add_incoming(ir.Constant(vector, [0] * lanes), before)
+            builder.cbranch(builder.icmp_signed("<", k, stop), body, done)
+            builder.position_at_end(body)
+            row = builder.sext(builder.load(builder.gep(places, [k])), word)
+            start = builder.gep(base, [builder.mul(row, width)])
+            for i, total in enumerate(sums):
+                loaded = _load(builder, builder.gep(start, [word(i * lanes)]), vector)
+                total.add_incoming(add(total, loaded), body)
+            k.add_incoming(builder.add(k, word(1)), body)
+            builder.branch(head)
+            builder.position_at_end(done)
+            target = _pointer(context, builder, kinds[0], out, at)
+            for i, total in enumerate(sums):
+                _store(builder, total, builder.gep(target, [word(i * lanes)]))
+            return context.get_dummy_value()
+
+        position = types.intp
+        return types.void(out, position, table, position, index, position, position), build
+
+    return sum_rows
+
+
+VECTOR_BYTES = 64
+"""Bytes of a vector in `sum_rows_of`, whose rows are padded to a multiple of it."""
+_eight, _four, _two, _one = (_sum_rows(count) for count in (8, 4, 2, 1))
+
+
+@njit(**_PLAIN)
+def sum_rows_of(out, at, table, index, begin, stop):
+    """`out[at : at + width] = sum over k in [begin, stop) of table[index[k]]`, in this order, kept in registers.
+
+    `table` is `[rows, width]` with a width that fills whole vectors, `index` int32.
+    """
+    lanes = VECTOR_BYTES // table.itemsize
+    width, column = table.shape[1], 0
+    while column + 8 * lanes <= width:
+        _eight(out, at + column, table, column, index, begin, stop)
+        column += 8 * lanes
+    if column + 4 * lanes <= width:
+        _four(out, at + column, table, column, index, begin, stop)
+        column += 4 * lanes
+    if column + 2 * lanes <= width:
+        _two(out, at + column, table, column, index, begin, stop)
+        column += 2 * lanes
+    if column < width:
+        _one(out, at + column, table, column, index, begin, stop)
+
+
+def padded(width: int, itemsize: int) -> int:
+    """The next width that fills whole vectors."""
+    lanes = VECTOR_BYTES // itemsize
+    return -(-width // lanes) * lanes
