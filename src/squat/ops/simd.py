@@ -195,3 +195,111 @@ def padded(width: int, itemsize: int) -> int:
     """The next width that fills whole vectors."""
     lanes = VECTOR_BYTES // itemsize
     return -(-width // lanes) * lanes
+
+
+@intrinsic
+def float_bits(typingctx, value):
+    """The bits of a float32 as int32."""
+
+    def build(context, builder, signature, args):
+        return builder.bitcast(args[0], _INT)
+
+    return types.int32(types.float32), build
+
+
+def _permute(builder: Any, table: Any, index: Any) -> Any:
+    """`table[index]` for registers of 16 words (AVX-512)."""
+    vector = ir.VectorType(_INT, LANES)
+    permute = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(vector, [vector, vector]), "llvm.x86.avx512.permvar.si.512"
+    )
+    found = builder.call(permute, [builder.bitcast(table, vector), index])
+    return builder.bitcast(found, table.type)
+
+
+@intrinsic
+def _count_above(typingctx, values, bounds, out, at):
+    """`out[at : at + LANES]` = how many of 15 sorted `bounds` (one more as padding) each value exceeds (AVX-512)."""
+
+    def build(context, builder, signature, args):
+        values, bounds, out, at = args
+        kinds = signature.args
+        if kinds[0].dtype.bitwidth != 32:  # behind a test of the size at run time
+            return context.get_dummy_value()
+        entry = context.get_value_type(kinds[0].dtype)
+        compare = builder.fcmp_ordered if isinstance(kinds[0].dtype, types.Float) else builder.icmp_signed
+        vector, word = ir.VectorType(entry, LANES), ir.VectorType(_INT, LANES)
+        value = _load(builder, _pointer(context, builder, kinds[0], values, at), vector)
+        table = _load(builder, _pointer(context, builder, kinds[1], bounds, at.type(0)), vector)
+        count = ir.Constant(word, [0] * LANES)
+        for step in (8, 4, 2, 1):  # a binary search whose table is one register
+            bound = _permute(builder, table, builder.add(count, ir.Constant(word, [step - 1] * LANES)))
+            more = builder.select(
+                compare(">", value, bound), ir.Constant(word, [step] * LANES), ir.Constant(word, [0] * LANES)
+            )
+            count = builder.add(count, more)
+        _store(builder, count, _pointer(context, builder, kinds[2], out, at))
+        return context.get_dummy_value()
+
+    return types.void(values, bounds, out, types.intp), build
+
+
+def _lookup(in_register: bool) -> Callable[..., None]:
+    @intrinsic
+    def lookup(typingctx, table, index, out, at):
+        """`out[at : at + LANES] = table[index[at : at + LANES]]` for entries of 4 bytes (AVX-512)."""
+
+        def build(context, builder, signature, args):
+            table, index, out, at = args
+            kinds = signature.args
+            if kinds[0].dtype.bitwidth != 32:  # behind a test of the size at run time
+                return context.get_dummy_value()
+            word, entry = ir.VectorType(_INT, LANES), context.get_value_type(kinds[0].dtype)
+            vector = ir.VectorType(entry, LANES)
+            places = _load(builder, _pointer(context, builder, kinds[1], index, at), word)
+            start = _pointer(context, builder, kinds[0], table, at.type(0))
+            if in_register:
+                found = _permute(builder, _load(builder, start, vector), places)
+            else:
+                byte, mask = ir.IntType(8).as_pointer(), ir.VectorType(ir.IntType(1), LANES)
+                gather = cgutils.get_or_insert_function(
+                    builder.module,
+                    ir.FunctionType(word, [word, byte, word, mask, _INT]),
+                    "llvm.x86.avx512.mask.gather.dpi.512",
+                )
+                arguments = [ir.Constant(word, [0] * LANES), builder.bitcast(start, byte), places]
+                found = builder.call(gather, [*arguments, ir.Constant(mask, [1] * LANES), _INT(4)])
+                found = builder.bitcast(found, vector)
+            _store(builder, found, _pointer(context, builder, kinds[2], out, at))
+            return context.get_dummy_value()
+
+        return types.void(table, index, out, types.intp), build
+
+    return lookup
+
+
+_lookup_in_register, _lookup_in_memory = _lookup(True), _lookup(False)
+
+
+@njit(**_PLAIN)
+def _count_above_plain(values, bounds, out, at):
+    for n in range(at, at + LANES):
+        out[n] = 0
+    for k in range(LANES - 1):
+        for n in range(at, at + LANES):
+            out[n] += np.int32(values[n] > bounds[k])
+
+
+@njit(**_PLAIN)
+def _lookup_plain(table, index, out, at):
+    for n in range(at, at + LANES):
+        out[n] = table[index[n]]
+
+
+count_above = _count_above if HAS_AVX512 else _count_above_plain
+"""`count_above(values, bounds, out, at)`: how many of 15 sorted bounds (int32 or float32, padded to 16) each value of a
+group exceeds, to int32 `out`."""
+lookup_16 = _lookup_in_register if HAS_AVX512 else _lookup_plain
+"""`lookup_16(table, index, out, at)`: `table[index]` of a group, for a table of 16 entries of 4 bytes, int32 indices."""
+lookup = _lookup_in_memory if HAS_AVX512 else _lookup_plain
+"""`lookup(table, index, out, at)`: the same for a table of any length."""
