@@ -300,6 +300,6 @@ count_above = _count_above if HAS_AVX512 else _count_above_plain
 """`count_above(values, bounds, out, at)`: how many of 15 sorted bounds (int32 or float32, padded to 16) each value of a
 group exceeds, to int32 `out`."""
 lookup_16 = _lookup_in_register if HAS_AVX512 else _lookup_plain
-"""`lookup_16(table, index, out, at)`: `table[index]` of a group, for a table of 16 entries of 4 bytes, int32 indices."""
+"""`lookup_16(table, index, out, at)`: `table[index]` of a group, for 16 entries of 4 bytes, indices int32."""
 lookup = _lookup_in_memory if HAS_AVX512 else _lookup_plain
 """`lookup(table, index, out, at)`: the same for a table of any length."""
