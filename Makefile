@@ -14,7 +14,7 @@ help:
 	@echo 'make demo   train and compare quantized spiking networks on real data: table, figures, verdicts'
 	@echo 'make test   run the tests'
 	@echo 'make lint   ruff: rules and format      make types  mypy'
-	@echo 'make bench  speed against snnTorch + Brevitas, after a check that both compute the same'
+	@echo 'make bench  speed and memory against snnTorch, Brevitas and the floors, behind equality tests'
 	@echo 'make clean  remove the virtual environment and the tool caches'
 
 demo: $(VENV)/.demo
@@ -31,7 +31,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev
-	$(RUN) $(BIN)/python benchmarks/run.py $(ARGS)
+	$(RUN) $(BIN)/squat bench $(ARGS)
 
 clean:
 	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache

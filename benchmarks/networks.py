@@ -1,91 +1,128 @@
-"""The recurrent 700-256-20 network in squat and in the stack a user would otherwise write; a training step of each.
+"""The networks in squat and in the stacks that a user would otherwise write; a training step and inference of each.
 
-The other stack is snnTorch 1.0.0 neurons with `state_quant` and Brevitas 0.13.4 `QuantLinear` weights (recurrent ones
-too) in a Python loop over time.
+The published stack is snnTorch 1.0.0 neurons with `state_quant` and Brevitas 0.13.4 weights (recurrent ones too), one
+Python step per time step. SpikingJelly and Norse are float, and their neurons differ a little (reset, in Norse a
+synaptic current too): they are compared by time, not by spikes.
 """
 
 from __future__ import annotations
 
-import warnings
+import contextlib
+import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-INPUTS, HIDDEN, CLASSES = 700, 256, 20
-STEPS, BATCH, SPIKE_PROBABILITY = 100, 64, 0.05
-BETA, SLOPE, LEARNING_RATE = 0.9, 25.0, 1e-3
+from benchmarks import cases, floors, published
+
+BETA, SLOPE, LEARNING_RATE = published.BETA, published.SLOPE, 1e-3
+Settings = dict[str, Any]
 
 
-def batch(steps: int = STEPS, samples: int = BATCH, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Random input spikes `[T, B, 700]` and labels `[B]`."""
+def data(settings: Settings, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Input `[T, B, ...]` and labels `[B]`: random spikes, or images (pixels 0..255) held for all steps."""
     generator = torch.Generator().manual_seed(seed)
-    spikes = (torch.rand(steps, samples, INPUTS, generator=generator) < SPIKE_PROBABILITY).float()
-    return spikes, torch.randint(CLASSES, (samples,), generator=generator)
+    steps, batch = settings["steps"], settings["batch"]
+    labels = torch.randint(settings["classes"], (batch,), generator=generator)
+    if settings.get("pixels"):
+        images, labels = _images(settings, labels, generator)
+        return images.expand(steps, *[-1] * images.dim()), labels
+    x = torch.rand(steps, batch, settings["inputs"], generator=generator) < settings["density"]
+    return x.float(), labels
 
 
-def squat_network(bits: int | None, *, bias: bool = True, arithmetic: str = "integer", scale: str = "mse") -> nn.Module:
-    """squat: everything at its default but the bits; `bits=None` is the float network."""
+def _images(settings: Settings, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """FashionMNIST where its files are at hand, else random pixels of the same shape."""
+    conv, batch = settings["kind"] == "conv", settings["batch"]
+    try:
+        images, labels = _fashion_mnist(batch, "image" if conv else "flat")
+    except (OSError, ValueError):  # no files here, and none to be had
+        images = torch.randint(256, (batch, 784), generator=generator).float()
+    return images.reshape(batch, 1, 28, 28) if conv else images.reshape(batch, 784), labels
+
+
+def _fashion_mnist(batch: int, layout: str) -> tuple[Tensor, Tensor]:
+    from squat.data import catalogue, load
+
+    files = next(row["files"] for row in catalogue() if row["name"] == "fashion_mnist")
+    if any(file["found"] is None for file in files):
+        raise FileNotFoundError("FashionMNIST is not here; a benchmark downloads nothing")
+    x, labels = load("fashion_mnist", layout=layout, steps=1).train.batch(torch.arange(batch))
+    return x[0].float(), labels
+
+
+def squat_network(
+    settings: Settings, *, bias: bool = True, arithmetic: str = "integer", scale: str = "mse", unit: float = 255.0
+) -> nn.Module:
+    """squat: everything at its default but the bits; `bits=None` is the float network; a pixel is worth `1/unit`."""
     import squat
 
+    bits, classes = settings["bits"], settings["classes"]
     weight = None if bits is None else squat.IntWeight(bits, scale=scale)
-    neuron = {
-        "state": None if bits is None else squat.ThresholdCentered(bits),
-        "surrogate": squat.FastSigmoid(SLOPE),
-        "arithmetic": arithmetic,
-    }
-    return squat.Sequential(
-        squat.RLIF(INPUTS, HIDDEN, BETA, weight=weight, bias=bias, **neuron),
-        squat.Linear(HIDDEN, CLASSES, weight=weight, bias=bias),
-        squat.LIF(BETA, **neuron),
-    )
+    common = {"weight": weight, "bias": bias}
+    pixels = {"input_scale": 1 / unit, "input_max": 255} if settings.get("pixels") else {}
+
+    def neuron() -> dict[str, Any]:
+        state = None if bits is None else squat.ThresholdCentered(bits)
+        return {"state": state, "surrogate": squat.FastSigmoid(SLOPE), "arithmetic": arithmetic}
+
+    if settings["kind"] == "conv":
+        from squat.layers import SumPool2d
+
+        first, second = settings["channels"]
+        pooled = {"input_scale": 0.25, "input_max": 4}  # sums of four spikes, worth their average
+        return squat.Sequential(
+            squat.Conv2d(1, first, settings["kernel"], **common, **pixels),
+            squat.LIF(BETA, **neuron()),
+            SumPool2d(2),
+            squat.Conv2d(first, second, settings["kernel"], **common, **pooled),
+            squat.LIF(BETA, **neuron()),
+            SumPool2d(2),
+            squat.Flatten(),
+            squat.Linear(published.conv_features(settings), classes, **common, **pooled),
+            squat.LIF(BETA, **neuron()),
+        )
+    inputs, hidden = settings["inputs"], settings["hidden"]
+    if settings["kind"] == "recurrent":
+        layers = [squat.RLIF(inputs, hidden, BETA, **common, **neuron())]
+    else:
+        layers = [squat.Linear(inputs, hidden, **common, **pixels), squat.LIF(BETA, **neuron())]
+    return squat.Sequential(*layers, squat.Linear(hidden, classes, **common), squat.LIF(BETA, **neuron()))
 
 
-class PublishedStack(nn.Module):
-    """snnTorch and Brevitas; `bits=None` is the float network."""
+def network(settings: Settings, stack: str) -> nn.Module:
+    """The network of a stack; its forward gives output spikes `[T, B, classes]` and something more."""
+    if stack == cases.SQUAT:
+        return squat_network(settings)
+    if stack == cases.FLOAT:
+        return published.Stack({**settings, "bits": None})
+    if stack == cases.PUBLISHED:
+        return published.Stack(settings)
+    from benchmarks import others
 
-    def __init__(self, bits: int | None, bias: bool = True) -> None:
-        super().__init__()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # both libraries warn about their own imports
-            import brevitas.nn as quantized
-            import snntorch
-            from snntorch.functional import quant
-        states = False if bits is None else quant.state_quant(num_bits=bits, uniform=False)
-        surrogate = snntorch.surrogate.fast_sigmoid(slope=SLOPE)
-        common = {"spike_grad": surrogate, "state_quant": states}
-
-        def linear(inputs: int, outputs: int, has_bias: bool) -> nn.Module:
-            if bits is None:
-                return nn.Linear(inputs, outputs, bias=has_bias)
-            return quantized.QuantLinear(inputs, outputs, bias=has_bias, weight_bit_width=bits)
-
-        self.linear_in = linear(INPUTS, HIDDEN, bias)
-        self.hidden = snntorch.RLeaky(BETA, linear_features=HIDDEN, **common)
-        self.hidden.recurrent = linear(HIDDEN, HIDDEN, False)
-        self.linear_out = linear(HIDDEN, CLASSES, bias)
-        self.out = snntorch.Leaky(BETA, **common)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        """Output spikes `[T, B, 20]`."""
-        spikes, membrane = torch.zeros(x.shape[1], HIDDEN), torch.zeros(x.shape[1], HIDDEN)
-        membrane_out = torch.zeros(x.shape[1], CLASSES)
-        outputs = []
-        for step in x:
-            spikes, membrane = self.hidden(self.linear_in(step), spikes, membrane)
-            spikes_out, membrane_out = self.out(self.linear_out(spikes), membrane_out)
-            outputs.append(spikes_out)
-        return torch.stack(outputs), None
+    return others.network(settings, stack)
 
 
-def training_step(network: nn.Module) -> Callable[[], float]:
-    """A function that does one step: forward, cross-entropy of the spike counts, backward, Adam."""
-    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
-    x, labels = batch()
+def build(settings: Settings, measure: str, stack: str) -> Callable[[], object]:
+    """One training step (forward, cross-entropy of spike counts, backward, Adam), or one inference, as a function."""
+    torch.manual_seed(0)
+    if stack == cases.PRODUCTS:
+        return floors.matrix_products(settings, training=measure == cases.TRAINING)
+    net = network(settings, stack)
+    x, labels = data(settings)
+    if settings.get("pixels") and stack != cases.SQUAT:
+        x = (x[:1] / 255).expand_as(x)
+    return training_step(net, x, labels) if measure == cases.TRAINING else inference(net, x)
+
+
+def training_step(net: nn.Module, x: Tensor, labels: Tensor) -> Callable[[], object]:
+    optimizer = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE)
 
     def step() -> float:
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(network(x)[0].sum(0), labels)
+        loss = nn.functional.cross_entropy(net(x)[0].sum(0), labels)
         loss.backward()
         optimizer.step()
         return float(loss.detach())
@@ -93,38 +130,84 @@ def training_step(network: nn.Module) -> Callable[[], float]:
     return step
 
 
-def matrix_products() -> Callable[[], None]:
-    """The floor: the float32 matrix products of one training step and nothing else."""
-    rows = STEPS * BATCH
-    x, hidden, out = torch.rand(rows, INPUTS), torch.rand(rows, HIDDEN), torch.rand(rows, CLASSES)
-    w_in, w_rec, w_out = torch.rand(HIDDEN, INPUTS), torch.rand(HIDDEN, HIDDEN), torch.rand(CLASSES, HIDDEN)
-    by_step = hidden.view(STEPS, BATCH, HIDDEN)
+def inference(net: nn.Module, x: Tensor) -> Callable[[], object]:
+    net.eval()
 
     @torch.no_grad()
-    def products() -> None:
-        x @ w_in.T, hidden.T @ x  # input weights: forward, weight gradient
-        hidden @ w_out.T, out.T @ hidden, out @ w_out  # output weights: both, and the input gradient
-        for step in by_step:
-            step @ w_rec.T, step @ w_rec  # recurrence: forward and backward through time
-        hidden.T @ hidden
+    def run() -> Tensor:
+        return net(x)[0].sum(0)
 
-    return products
+    return run
+
+
+def check(settings: Settings) -> dict[str, bool]:
+    """Do the stacks compute the same? And does the compiled network that is timed equal its specification?
+
+    Under the float rule, on weights that both quantizers leave alone, every output spike of squat and of the published
+    stack must agree; of the network that is timed every spike must agree with the reference, and its gradients nearly.
+    """
+    few = {**settings, "batch": min(settings["batch"], 4)}
+    short = {**few, "steps": min(settings["steps"], 20)}
+    ours, theirs = same_networks(few)
+    x, _ = data(few)
+    with torch.no_grad():
+        spikes = ours(x)[0]
+        # A power of two per pixel: both stacks then sum the same float32 numbers exactly, in whatever order.
+        expected = theirs(x / 256 if settings.get("pixels") else x)[0]
+    torch.manual_seed(0)
+    timed = squat_network(settings)
+    compiled, gradients = _outcome(timed, *data(short), "cpu")
+    reference, expected_gradients = _outcome(timed, *data(short), "reference")
+    return {
+        "spikes equal the published stack's": torch.equal(spikes, expected),
+        "some neurons fire, some do not": 0 < float(spikes.mean()) < 1,
+        "compiled spikes equal the reference's": torch.equal(compiled, reference),
+        "compiled gradients are close to the reference's": all(map(_close, gradients, expected_gradients)),
+    }
+
+
+def same_networks(settings: Settings) -> tuple[nn.Module, nn.Module]:
+    """Both networks with the same weights, multiples of a power of two that both quantizers leave as they are."""
+    bits = settings["bits"] or 8
+    ours = squat_network({**settings, "bits": bits}, bias=False, arithmetic="float", scale="max", unit=256.0)
+    theirs = published.Stack(settings, bias=False)
+    put_on_one_grid(ours, theirs.weights(), bits)
+    if settings["bits"] is None:
+        for layer in ours.layers:
+            for swap in ("set_weight_spec", "set_state_spec"):
+                getattr(layer, swap, lambda spec: None)(None)
+    return ours, theirs
 
 
 @torch.no_grad()
-def put_on_one_grid(ours: nn.Module, theirs: PublishedStack, bits: int) -> None:
-    """Gives both networks the same weights, multiples of a power of two that both quantizers leave as they are."""
+def put_on_one_grid(ours: nn.Module, theirs: list[nn.Parameter], bits: int) -> None:
+    """Integers times a power of two, one of them the largest: a scale by maximum is then the scale meant."""
     generator, largest = torch.Generator().manual_seed(1), 2 ** (bits - 1) - 1
-    recurrent, linear = ours.layers[0], ours.layers[1]
-    pairs = (
-        (theirs.linear_in.weight, recurrent.weight_in),
-        (theirs.hidden.recurrent.weight, recurrent.weight_rec),
-        (theirs.linear_out.weight, linear.weight),
-    )
-    for published, mine in pairs:
-        integers = torch.randint(-largest, largest + 1, mine.shape, generator=generator)
-        integers[0, 0] = largest  # so that the scale by maximum is the scale meant
-        mine.copy_(integers * 2.0 ** -(bits + 1))
-        published.copy_(mine)
-    for layer in (recurrent, linear):
-        layer.set_weight_spec(layer.weight_spec)
+    published_weights = iter(theirs)
+    for layer in ours.layers:
+        matrices = [parameter for parameter in layer.parameters() if parameter.dim() > 1]
+        for weight in matrices:
+            # Weights reach up to about 1/2 for 64 inputs and less for more, so that some neurons fire and some do not.
+            unit = 2.0 ** -(bits + round(math.log2(matrices[0][0].numel() / 64) / 2))
+            integers = torch.randint(-largest, largest + 1, weight.shape, generator=generator)
+            integers.view(-1)[0] = largest
+            weight.copy_(integers * unit)
+            next(published_weights).copy_(weight)
+        if matrices:
+            layer.set_weight_spec(layer.weight_spec)
+
+
+def _outcome(net: nn.Module, x: Tensor, labels: Tensor, backend: str) -> tuple[Tensor, list[Tensor]]:
+    """Spikes and gradients in eval mode, whose weight scales stay as they are."""
+    import squat.ops
+
+    net.eval()
+    net.zero_grad()
+    with squat.ops.backend("reference") if backend == "reference" else contextlib.nullcontext():
+        spikes = net(x)[0]
+        nn.functional.cross_entropy(spikes.sum(0), labels).backward()
+    return spikes.detach(), [p.grad.clone() for p in net.parameters() if p.grad is not None]
+
+
+def _close(gradient: Tensor, expected: Tensor) -> bool:
+    return bool((gradient - expected).abs().max() <= 1e-4 * expected.abs().max() + 1e-12)

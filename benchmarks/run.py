@@ -1,45 +1,198 @@
-"""Speed and memory of one training step against snnTorch + Brevitas: `python benchmarks/run.py` (or `make bench`).
-
-Refuses to report where the two stacks do not compute the same thing. This process imports no framework: the peak memory
-of a child process would include its parent's.
-"""
+"""Runs the workers and collects one record. This process imports no framework and measures nothing itself."""
 
 from __future__ import annotations
 
-import argparse
+import fnmatch
 import json
 import os
 import platform
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-RESULTS = HERE.parent / "docs" / "results" / "benchmark"
-PACKAGES = ("squat-snn", "torch", "numba", "snntorch", "brevitas")
+from benchmarks import cases
+from benchmarks.cases import Case
+
+Record = dict[str, Any]
+Watch = Callable[[str], None]
+PACKAGES = ("squat-snn", "torch", "numba", "snntorch", "brevitas", "spikingjelly", "norse")
+NEEDED = {cases.FLOAT: ("snntorch",), cases.PUBLISHED: ("snntorch", "brevitas")}
+ROOT = Path(__file__).parents[1]
+START_CASE = "recurrent-4"
 
 
-def worker(*arguments: object) -> dict[str, Any]:
-    """Runs `worker.py` in a fresh process and reads its JSON."""
-    command = [sys.executable, str(HERE / "worker.py"), *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def choose(patterns: Sequence[str], curves: bool) -> list[Case]:
+    """The cases whose names match one of the patterns (all without any), curves among them if wanted.
+
+    Raises:
+        ValueError: for a pattern that matches no case.
+    """
+    known = [*cases.CASES, *(cases.CURVES if curves else [])]
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(case.name, pattern) for case in known):
+            names = ", ".join(case.name for case in known)
+            raise ValueError(f"--case {pattern!r}: no such case; expected names or patterns (feedforward*) of {names}")
+    return [case for case in known if not patterns or any(fnmatch.fnmatchcase(case.name, p) for p in patterns)]
 
 
-def measure(bits: str, repetitions: int, threads: int) -> dict[str, Any]:
-    """Everything about one bit width; SystemExit where the equality test fails."""
-    common = ("--bits", bits, "--threads", threads)
-    equal = worker("equal", *common)
-    print(f"{bits}: {equal}", file=sys.stderr)
-    if not (equal["spikes_equal_published"] and equal["compiled_equals_reference"]):
-        raise SystemExit(f"{bits}: the equality test failed, so nothing is reported: {equal}")
-    memory = {stack: worker("memory", *common, "--stack", stack) for stack in ("squat", "published")}
-    print(f"{bits}: {memory}", file=sys.stderr)
-    timing = worker("time", *common, "--repetitions", repetitions)
-    print(f"{bits}: {timing['ratio']}", file=sys.stderr)
-    return {"bits": bits, "equal": equal, "memory": memory, **timing}
+def check_installed(chosen: Sequence[Case]) -> None:
+    """Refuse to start where a library is missing that the cases compare with.
+
+    Raises:
+        ValueError: naming it, and what to install.
+    """
+    wanted = {name for case in chosen for stack in case.stacks for name in NEEDED.get(stack, ())}
+    missing = sorted(name for name in wanted if find_spec(name) is None)
+    if missing:
+        raise ValueError(
+            f"{' and '.join(missing)} not installed: the cases compare with them; pip install 'squat-snn[dev]', or "
+            "choose cases without them, such as --case 'loop*'"
+        )
+
+
+def work(jobs: list[Record], threads: int, environment: dict[str, str] | None = None) -> Iterator[Record]:
+    """Results of jobs, one after the other, from one fresh process.
+
+    Raises:
+        ValueError: if the process ends before its last job, with the last thing it said.
+    """
+    variables = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-P", "-m", "benchmarks.worker", json.dumps(jobs), str(threads)]
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=said, text=True,
+            env={**os.environ, **variables, "PYTHONPATH": paths, **(environment or {})},
+        )  # fmt: skip
+        done = 0
+        with process:
+            for line in process.stdout or ():
+                if line.startswith("{"):  # libraries print too
+                    done += 1
+                    yield json.loads(line)
+        if process.returncode:
+            said.seek(0)
+            lines = said.read().strip().splitlines()
+            what = jobs[min(done, len(jobs) - 1)]
+            reason = lines[-1] if lines else f"it ended with code {process.returncode}, as when memory runs out"
+            raise ValueError(f"{what['case']['name']}: the measuring process failed ({what['task']}): {reason}")
+
+
+def refuse_unequal(case: Case, tests: dict[str, bool]) -> None:
+    """No number of a stack that computes something else.
+
+    Raises:
+        ValueError: naming the tests that failed.
+    """
+    failed = [name for name, passed in tests.items() if not passed]
+    if failed:
+        raise ValueError(f"{case.name}: nothing is reported, as an equality test failed: {'; '.join(failed)}")
+
+
+def measure(case: Case, repetitions: int, threads: int, watch: Watch) -> Record:
+    """Everything about one case: check and time in one process, memory in one process per stack."""
+    described = asdict(case)
+    jobs = [{"task": "check", "case": described}, {"task": "time", "case": described, "repetitions": repetitions}]
+    results = work(jobs, threads)
+    tests = next(results)
+    refuse_unequal(case, tests)
+    watch(case.name)
+    record = {"name": case.name, "family": case.family, "settings": case.settings, "threads": threads, "equal": tests}
+    record |= next(results)
+    memory: Record = {}
+    for name in case.memory:
+        memory[name] = {}
+        for stack in case.stacks:
+            if stack in record["skipped"]:
+                continue
+            job = {"task": "memory", "case": described, "measure": name, "stack": stack}
+            memory[name][stack] = next(work([job], threads))
+            watch(case.name)
+    return {**record, "memory": memory}
+
+
+def smoke(chosen: Sequence[Case], threads: int, watch: Watch) -> list[Record]:
+    """Every case in tiny, all in one process: shows that it works, measures nothing, and no memory."""
+    tiny = [asdict(case.smoke()) for case in chosen]
+    tasks = ({"task": "check"}, {"task": "time", "repetitions": 2})
+    results = work([{**task, "case": case} for case in tiny for task in tasks], threads)
+    records = []
+    for case, described in zip(chosen, tiny, strict=True):
+        tests = next(results)
+        refuse_unequal(case, tests)
+        kept = {name: described[name] for name in ("name", "family", "settings")}
+        records.append({**kept, "threads": threads, "equal": tests, **next(results), "memory": {}})
+        watch(case.name)
+    return records
+
+
+def starts(threads: int, watch: Watch) -> list[Record]:
+    """What the first step of a process costs, which no other row contains: imports, loading or compiling the loops."""
+    case = next(case for case in cases.CASES if case.name == START_CASE)
+    described, rows = asdict(case), []
+    with tempfile.TemporaryDirectory() as empty:
+        for label, stack, environment in (
+            ("squat, loops cached on disk", cases.SQUAT, {}),
+            ("squat, nothing cached: every loop is compiled", cases.SQUAT, {"NUMBA_CACHE_DIR": empty}),
+            (cases.PUBLISHED, cases.PUBLISHED, {}),
+        ):
+            job = {"task": "start", "case": described, "stack": stack}
+            rows.append({"name": label, "seconds": next(work([job], threads, environment))})
+            watch("start")
+    return rows
+
+
+def run(
+    chosen: Sequence[Case], *, repetitions: int, threads: Sequence[int], quick: bool, watch: Watch = lambda name: None
+) -> Record:
+    """Measure the cases on the largest number of threads, the curves on each; `watch` is called `jobs_of` times."""
+    from squat.ablation.records import source_hash
+
+    curves = [case for case in chosen if case in cases.CURVES]
+    plain = [case for case in chosen if case not in curves]
+    load = os.getloadavg()
+    most = max(threads)
+    if quick:
+        records = smoke(chosen, most, watch)
+        measured, curved, first = records[: len(plain)], records[len(plain) :], []
+    else:
+        first = starts(most, watch) if any(case.name == START_CASE for case in plain) else []
+        measured = [measure(case, repetitions, most, watch) for case in plain]
+        curved = [measure(case, repetitions, count, watch) for count in threads for case in curves]
+    return {
+        "smoke_run": quick,
+        "repetitions": 2 if quick else repetitions,
+        "threads": list(threads),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores",
+        "load": {"before": load, "after": os.getloadavg()},
+        "versions": {package: installed(package) for package in PACKAGES},
+        "source": source_hash(),
+        "start": first,
+        "cases": measured,
+        "curves": curved,
+    }
+
+
+def jobs_of(chosen: Sequence[Case], threads: Sequence[int], quick: bool) -> int:
+    """How often `run` calls `watch`."""
+    if quick:
+        return len(chosen)
+    counts = {case.name: 1 + len(case.memory) * len(case.stacks) for case in chosen}
+    curves = sum(case in cases.CURVES for case in chosen)
+    return sum(counts.values()) + curves * (len(threads) - 1) + 3 * (START_CASE in counts)
+
+
+def profiles(chosen: Sequence[Case], threads: int) -> Iterator[tuple[str, str]]:
+    """Name and profiler table of each case's first measure in squat."""
+    for case in chosen:
+        yield case.name, next(work([{"task": "profile", "case": asdict(case)}], threads))["table"]
 
 
 def installed(package: str) -> str:
@@ -47,62 +200,13 @@ def installed(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "from source"
+        return "not installed"
 
 
-def table(record: dict[str, Any]) -> str:
-    """The record as Markdown."""
-    lines = [
-        "# One training step against snnTorch + Brevitas",
-        "",
-        "Recurrent 700-256-20 network, T = 100, batch 64, 5 % input spikes; weights (recurrent ones too) and",
-        "threshold-centred states of the same bits; forward, cross-entropy of the spike counts, backward, Adam.",
-        f"Repetitions in turns in one process, {record['threads']} threads; ratios are medians over them (lowest",
-        "to highest). Memory is the peak of three steps above the imported libraries, each stack in its own process.",
-        "",
-        "| bits | squat, s | snnTorch + Brevitas, s | times faster | over the products | memory, MB | memory ratio |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in record["rows"]:
-        seconds = {name: sorted(values)[len(values) // 2] for name, values in row["seconds"].items()}
-        mine, theirs = (row["memory"][stack]["added"] for stack in ("squat", "published"))
-        ratio = row["ratio"]
-        lines.append(
-            f"| {row['bits']} | {seconds['squat']:.3f} | {seconds['published']:.3f} | "
-            f"**{ratio['median']:.1f}** ({ratio['lowest']:.1f} to {ratio['highest']:.1f}) | "
-            f"{row['over_matrix_products']:.1f} | {mine:.0f} against {theirs:.0f} | {mine / theirs:.2f} |"
-        )
-    versions = ", ".join(f"{name} {value}" for name, value in record["versions"].items())
-    return "\n".join([*lines, "", f"{versions}; Python {record['python']}; {record['machine']}.", ""]) + "\n"
-
-
-def write(path: Path, text: str) -> None:
-    """Replaces a file in one step."""
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(text)
-    os.replace(draft, path)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bits", nargs="+", default=["4", "8", "float"], help="bit widths, or float")
-    parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of step.json and step.md")
-    arguments = parser.parse_args()
-    record = {
-        "threads": arguments.threads,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "versions": {package: installed(package) for package in PACKAGES},
-        "rows": [measure(bits, arguments.repetitions, arguments.threads) for bits in arguments.bits],
-    }
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write(arguments.out / "step.json", json.dumps(record, indent=1) + "\n")
-    text = table(record)
-    write(arguments.out / "step.md", text)
-    print(text)
-
-
-if __name__ == "__main__":
-    main()
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown processor")

@@ -1,120 +1,169 @@
-"""One measurement in a process of its own: `python benchmarks/worker.py equal|time|memory ...` prints JSON."""
+"""Measurements in a process of its own: `python -m benchmarks.worker JOBS THREADS`, one line of JSON per job.
+
+Jobs are JSON, `[{"task": ..., "case": ...}, ...]`. A failed check ends the process: nothing after it is measured.
+"""
 
 from __future__ import annotations
 
-import argparse
+import gc
 import json
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-import torch
-from networks import PublishedStack, batch, matrix_products, put_on_one_grid, squat_network, training_step
+from benchmarks.cases import SQUAT, Case, Unavailable
+
+Result = dict[str, Any]
+MIB = 2**20
 
 
-def parsed_bits(text: str) -> int | None:
-    """`float` as None."""
-    return None if text == "float" else int(text)
+def check(case: Case) -> Result:
+    """The equality tests of what the case measures."""
+    return import_module(case.family).check(case.settings)
 
 
-@torch.no_grad()
-def check_equal(bits: int | None) -> dict[str, Any]:
-    """Do both stacks compute the same thing? And does the compiled loop equal its specification?
-
-    Under the float rule, on weights that both quantizers leave alone, every spike of every step must agree; under the
-    integer rule (what is timed) the compiled loop must agree with the reference.
-    """
-    import squat
-
-    x, _ = batch(samples=4)
-    ours = squat_network(8 if bits is None else bits, bias=False, arithmetic="float", scale="max")
-    theirs = PublishedStack(bits, bias=False)
-    put_on_one_grid(ours, theirs, 8 if bits is None else bits)
-    if bits is None:
-        for layer in ours.layers:
-            for swap in ("set_weight_spec", "set_state_spec"):
-                getattr(layer, swap, lambda spec: None)(None)
-    spikes, _ = ours(x)
-    published, _ = theirs(x)
-    timed = squat_network(bits)
-    timed.eval()
-    compiled, _ = timed(x[:20])
-    with squat.ops.backend("reference"):
-        reference, _ = timed(x[:20])
-    with torch.enable_grad():  # fills the cache of compiled loops: compiling must not count as memory or time
-        squat_network(bits)(x[:2])[0].sum().backward()
-    return {
-        "spikes_equal_published": torch.equal(spikes, published),
-        "compiled_equals_reference": torch.equal(compiled, reference),
-        "spike_rate": float(spikes.mean()),
-    }
+def measure_time(case: Case, repetitions: int) -> Result:
+    """Seconds of every measure and stack. Stacks take turns, repetition by repetition, after one turn unmeasured."""
+    family, seconds, skipped = import_module(case.family), {}, {}
+    for measure in case.measures:
+        runs: dict[str, Callable[[], object]] = {}
+        for stack in case.stacks:
+            try:
+                runs[stack] = family.build(case.settings, measure, stack)
+            except Unavailable as reason:
+                skipped[stack] = str(reason)
+        seconds[measure] = _take_turns(runs, repetitions, case.calls, case.seconds)
+        del runs
+        gc.collect()
+    return {"seconds": seconds, "skipped": skipped}
 
 
-def measure_time(bits: int | None, repetitions: int) -> dict[str, Any]:
-    """Seconds of a training step of each stack, in turns, after two unmeasured steps each."""
-    torch.manual_seed(0)
-    steps: dict[str, Callable[[], Any]] = {
-        "squat": training_step(squat_network(bits)),
-        "published": training_step(PublishedStack(bits)),
-        "matrix_products": matrix_products(),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for repetition in range(-1, repetitions):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if repetition >= 0:
-                seconds[name].append(time.perf_counter() - start)
-    ratios = [theirs / mine for mine, theirs in zip(seconds["squat"], seconds["published"], strict=True)]
-    floors = [mine / floor for mine, floor in zip(seconds["squat"], seconds["matrix_products"], strict=True)]
-    return {
-        "seconds": seconds,
-        "ratio": {"median": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)},
-        "over_matrix_products": statistics.median(floors),
-    }
+def _take_turns(
+    runs: dict[str, Callable[[], object]], repetitions: int, calls: int, limit: float
+) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {stack: [] for stack in runs}
+    start = time.perf_counter()
+    for run in runs.values():
+        run()
+    one_turn = time.perf_counter() - start
+    least = min(repetitions, 3 if 3 * one_turn < limit else 1)
+    for repetition in range(repetitions):
+        if repetition >= least and time.perf_counter() - start > limit:
+            break
+        for stack, run in runs.items():
+            begin = time.perf_counter()
+            for _ in range(calls):
+                run()
+            seconds[stack].append((time.perf_counter() - begin) / calls)
+    return seconds
 
 
-def measure_memory(bits: int | None, stack: str) -> dict[str, Any]:
-    """Peak memory of three training steps above that of the imported libraries, in MB."""
-    torch.manual_seed(0)
-    if stack == "squat":
-        import squat.ops.lif.cpu_backward  # noqa: F401 - loaded on first use otherwise
+def measure_memory(case: Case, measure: str, stack: str) -> Result:
+    """Peak resident memory of building a stack and three calls (input data included), in MiB above what the process
+    holds after the same in tiny: libraries imported, compiled loops loaded, allocators and thread pools started."""
+    family = import_module(case.family)
+    try:
+        _three_calls(family.build(case.smoke().settings, measure, stack))
+    except Unavailable as reason:
+        return {"skipped": str(reason)}
+    gc.collect()
+    before = _forget_peak()
+    _three_calls(family.build(case.settings, measure, stack))
+    return {"before": before / MIB, "added": (_peak() - before) / MIB}
 
-        network = squat_network(bits)
-    else:
-        network = PublishedStack(bits)
-    before = peak_megabytes()
-    step = training_step(network)
+
+def _three_calls(run: Callable[[], object]) -> None:
     for _ in range(3):
-        step()
-    return {"before": before, "peak": peak_megabytes(), "added": peak_megabytes() - before}
+        run()
 
 
-def peak_megabytes() -> float:
-    """Largest resident size so far."""
-    unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+def _forget_peak() -> float:
+    """Bytes held now, the peak set back to them; where the system cannot do that, the peak so far."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return _peak()
+    return _status("VmRSS")
+
+
+def _peak() -> float:
+    if Path("/proc/self/status").exists():
+        return _status("VmHWM")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
+
+
+def _status(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(name + ":"))
+
+
+def measure_start(case: Case, stack: str) -> Result:
+    """Seconds of a fresh process's first things: imports, building the network, its first and its second step."""
+    seconds = {}
+
+    def timed(name: str, run: Callable[[], Any]) -> Any:
+        begin = time.perf_counter()
+        result = run()
+        seconds[name] = time.perf_counter() - begin
+        return result
+
+    timed("import torch", lambda: import_module("torch"))
+    libraries = ("squat",) if stack == SQUAT else ("snntorch", "brevitas.nn")
+    for library in libraries:
+        timed(f"import {library}", lambda library=library: _import_quietly(library))
+    family = import_module(case.family)
+    run = timed("build", lambda: family.build(case.settings, case.measures[0], stack))
+    timed("first step", run)
+    timed("second step", run)
+    return seconds
+
+
+def _import_quietly(library: str) -> None:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import_module(library)
+
+
+def profile(case: Case) -> Result:
+    """Where the time of squat's first measure goes: torch's profiler over five calls."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as watch
+
+    run = import_module(case.family).build(case.settings, case.measures[0], SQUAT)
+    _three_calls(run)
+    with watch(activities=[ProfilerActivity.CPU]) as watched:
+        for _ in range(5):
+            run()
+    return {"table": watched.key_averages().table(sort_by="self_cpu_time_total", row_limit=20)}
+
+
+TASKS: dict[str, Callable[..., Result]] = {
+    "check": check,
+    "time": measure_time,
+    "memory": measure_memory,
+    "start": measure_start,
+    "profile": profile,
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("equal", "time", "memory"))
-    parser.add_argument("--bits", type=parsed_bits, required=True)
-    parser.add_argument("--stack", choices=("squat", "published"), default="squat")
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--threads", type=int, required=True)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    if arguments.what == "equal":
-        result = check_equal(arguments.bits)
-    elif arguments.what == "time":
-        result = measure_time(arguments.bits, arguments.repetitions)
-    else:
-        result = measure_memory(arguments.bits, arguments.stack)
-    print(json.dumps(result))
+    jobs, threads = json.loads(sys.argv[1]), int(sys.argv[2])
+    for job in jobs:
+        task, case = job.pop("task"), Case(**job.pop("case"))
+        if task != "start":
+            import torch
+
+            torch.set_num_threads(threads)
+        result = TASKS[task](case, **job)
+        print(json.dumps(result), flush=True)
+        if task == "check" and not all(result.values()):
+            return
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-VERBS = ("train", "ablate", "report", "calibrate", "run", "data")
+VERBS = ("train", "ablate", "report", "calibrate", "run", "bench", "data")
 
 
 def _refused(result, text):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from squat.cli import ablate, calibrate, data, report, run, train
+from squat.cli import ablate, bench, calibrate, data, report, run, train
 from squat.cli.errors import OneLineErrors
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ for _name, _verb in (
     ("report", report.report),
     ("calibrate", calibrate.calibrate),
     ("run", run.run),
+    ("bench", bench.bench),
     ("data", data.data),
 ):
     app.command(_name)(_verb)
