@@ -106,7 +106,7 @@ CASES = [
             stacks=(SQUAT, COPY),
             measures=tuple(f"{bits} bits, {way}" for bits in range(2, 9) for way in ("forward", "backward")),
             tiny={"steps": 4, "batch": 2, "neurons": 16},
-            calls=5,
+            calls=10,
         )
         for spec in SPECS
         for arithmetic in ("integer", "float")

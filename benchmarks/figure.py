@@ -86,6 +86,7 @@ def _loops(axis: Axes, cases: list[Record]) -> None:
             )
     axis.axhline(1.5, color="#808080", lw=0.8)
     axis.set_ylim(bottom=0)
+    axis.set_xticks(range(2, 9))
     axis.set_xlabel("bits of a state")
     axis.set_ylabel("loop over memory copy (backward dashed)")
     axis.legend(fontsize=6, frameon=False, ncols=2)
@@ -97,7 +98,7 @@ def _curve(axis: Axes, name: str, curves: list[Record]) -> None:
         color = COLORS[0] if curve["settings"]["kind"] == "feedforward" else COLORS[1]
         line = "-" if curve["threads"] > 1 else "--"
         found = points(curve, SQUAT)
-        label = f"{curve['settings']['kind']}, {curve['threads']} threads"
+        label = f"{curve['settings']['kind']}, threads: {curve['threads']}"
         axis.plot(*zip(*found, strict=True), line, marker="o", ms=3, color=color, label=label)
         if curve["threads"] == max(other["threads"] for other in curves):
             axis.plot(*zip(*points(curve, PRODUCTS), strict=True), ":", color=color, label="its dense products")
@@ -106,6 +107,8 @@ def _curve(axis: Axes, name: str, curves: list[Record]) -> None:
     axis.plot(sizes, [last * size / sizes[-1] for size in sizes], color="#c0c0c0", lw=0.8, zorder=0)
     axis.set_xscale("log")
     axis.set_yscale("log")
+    axis.set_xticks(sizes, [f"{size:g}" for size in sizes], minor=False)
+    axis.set_xticks([], minor=True)
     axis.set_xlabel(LABELS[name])
     axis.set_ylabel("training step, seconds")
     axis.legend(fontsize=6, frameon=False)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks import cases, floors
+from benchmarks import cases, copies
 from benchmarks.published import BETA, SLOPE
 
 LARGEST = 20
@@ -39,7 +39,7 @@ def build(settings: dict[str, Any], measure: str, stack: str) -> Callable[[], ob
     """The measure is `"BITS bits, forward"` or `"BITS bits, backward"`."""
     bits, way = int(measure.split()[0]), measure.split()[-1]
     if stack == cases.COPY:
-        return floors.memory_copy(settings["steps"] * settings["batch"] * settings["neurons"], way)
+        return copies.memory_copy(settings["steps"] * settings["batch"] * settings["neurons"], way)
     x, run = loop(settings, bits)
     x.requires_grad_()
     if way == "forward":

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks import cases, floors, published
+from benchmarks import cases, products, published
 
 BETA, SLOPE, LEARNING_RATE = published.BETA, published.SLOPE, 1e-3
 Settings = dict[str, Any]
@@ -109,7 +109,7 @@ def build(settings: Settings, measure: str, stack: str) -> Callable[[], object]:
     """One training step (forward, cross-entropy of spike counts, backward, Adam), or one inference, as a function."""
     torch.manual_seed(0)
     if stack == cases.PRODUCTS:
-        return floors.matrix_products(settings, training=measure == cases.TRAINING)
+        return products.matrix_products(settings, training=measure == cases.TRAINING)
     net = network(settings, stack)
     x, labels = data(settings)
     if settings.get("pixels") and stack != cases.SQUAT:

@@ -52,7 +52,10 @@ MEMORY = (
     "the same process held after three such steps of a tiny network (libraries imported, compiled loops loaded). Each "
     "stack in its own process; in brackets squat's share of it."
 )
-START = "Seconds in a fresh process, one process each. These are in no other row: all others are warm."
+START = (
+    "Seconds in a fresh process, one process each; building includes what is imported on first use. These are in no "
+    "other row: all others are warm."
+)
 SCALING = (
     "Training steps of the 4-bit networks with one size varied: median milliseconds of squat by size, and the slope in "
     "log-log coordinates over the upper half of the sizes (1: cost grows as the size does), of squat and of the dense "
@@ -136,7 +139,7 @@ def _memory_table(cases: list[Record]) -> str:
 
 
 def _memory_cell(values: dict[str, Record], stack: str, mine: float) -> str:
-    if "added" not in values.get(stack, {}):
+    if stack not in values:
         return "-"
     added = values[stack]["added"]
     return f"{plain(added)} ({plain(mine / added) if added > 0 else '-'})"

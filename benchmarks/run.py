@@ -109,10 +109,9 @@ def measure(case: Case, repetitions: int, threads: int, watch: Watch) -> Record:
     for name in case.memory:
         memory[name] = {}
         for stack in case.stacks:
-            if stack in record["skipped"]:
-                continue
-            job = {"task": "memory", "case": described, "measure": name, "stack": stack}
-            memory[name][stack] = next(work([job], threads))
+            if stack not in record["skipped"]:
+                job = {"task": "memory", "case": described, "measure": name, "stack": stack}
+                memory[name][stack] = next(work([job], threads))
             watch(case.name)
     return {**record, "memory": memory}
 
