@@ -16,7 +16,7 @@ from squat.ops.events import (
     events_of,
     events_of_codes,
 )
-from squat.ops.product import integer_linear
+from squat.ops.product import FLOAT32_EXACT, integer_linear
 
 ROWS, INPUTS = 1097, 131
 
@@ -120,7 +120,7 @@ def test_the_product_takes_spikes_and_differentiates_alike(generator):
     weight = torch.randint(-7, 8, (70, INPUTS), generator=generator).double()
     g = torch.randn(ROWS, 1, 70, dtype=torch.float64, generator=generator)
     leaves = [tensor.clone().requires_grad_() for tensor in (x, weight, x, weight)]
-    z = integer_linear(leaves[0], leaves[1], True)
+    z = integer_linear(leaves[0], leaves[1], FLOAT32_EXACT - 1)
     dense = leaves[2] @ leaves[3].T
     assert torch.equal(z, dense)
     z.backward(g)

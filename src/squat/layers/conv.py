@@ -64,9 +64,9 @@ class Conv2d(WeightedLayer):
         y = F.conv2d(x.flatten(0, 1), self.weight, self.bias, self.stride, self.padding)
         return y.unflatten(0, x.shape[:2])
 
-    def integer_product(self, x: Tensor, w_int: Tensor, exact_in_float32: bool) -> Tensor:
+    def integer_product(self, x: Tensor, w_int: Tensor, bound: int | Tensor) -> Tensor:
         """Convolution with the integer weights."""
-        z = integer_conv2d(x.flatten(0, 1), w_int, self.stride, self.padding, exact_in_float32)
+        z = integer_conv2d(x.flatten(0, 1), w_int, self.stride, self.padding, bound)
         return z.unflatten(0, x.shape[:2])
 
     def config(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ class Current(NamedTuple):
             constant over time.
         scale: 0-dim, or `[N]` per output channel; > 0.
         bias: `[N]`, in the units of the membrane, or None.
-        bound: a certain upper bound of `|z|`.
+        bound: a certain upper bound of `|z|`, an int; an int64 tensor where code is traced.
 
     Example:
         >>> import torch
@@ -26,7 +26,7 @@ class Current(NamedTuple):
     z: Tensor
     scale: Tensor
     bias: Tensor | None
-    bound: int
+    bound: int | Tensor
 
     def dense(self) -> Tensor:
         """The current as a float tensor `[T, B, N, ...]`; keeps a time stride of 0."""

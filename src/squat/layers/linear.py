@@ -61,9 +61,9 @@ class Linear(WeightedLayer):
         """`x W^T + b`."""
         return F.linear(x, self.weight, self.bias)
 
-    def integer_product(self, x: Tensor, w_int: Tensor, exact_in_float32: bool) -> Tensor:
+    def integer_product(self, x: Tensor, w_int: Tensor, bound: int | Tensor) -> Tensor:
         """`x w_int^T`."""
-        return integer_linear(x, w_int, exact_in_float32)
+        return integer_linear(x, w_int, bound)
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""

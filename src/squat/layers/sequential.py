@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from squat.checks import check_type
 from squat.layers.current import Current
 from squat.neurons.base import Neuron, check_sequence
+from squat.operators import check_finite
 
 States = tuple[Any, ...]
 
@@ -90,8 +91,5 @@ def checked_input(x: Tensor) -> Tensor:
     if isinstance(x, Tensor) and x.dtype in (torch.uint8, torch.bool):
         x = x.float()
     check_sequence(x)
-    values = x[:1] if x.stride(0) == 0 else x
-    # One cheap pass: a sum is finite only if every term is; it may overflow, so look closer before refusing.
-    if not bool(torch.isfinite(values.sum())) and not bool(torch.isfinite(values).all()):
-        raise ValueError("x contains NaN or infinity: expected finite inputs; clean the batch with torch.nan_to_num")
+    check_finite(x[:1] if x.stride(0) == 0 else x)
     return x

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from squat.checks import check_int, check_real, check_type
 from squat.layers.current import Current
-from squat.ops.product import FLOAT32_EXACT, check_sums
+from squat.ops.product import check_sums
 from squat.quant.weight import IntWeight, WeightQuantizer, row_bound
 
 INPUT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -104,7 +104,7 @@ class WeightedLayer(nn.Module):
         """Product with float weights, bias included."""
         raise NotImplementedError
 
-    def integer_product(self, x: Tensor, w_int: Tensor, exact_in_float32: bool) -> Tensor:
+    def integer_product(self, x: Tensor, w_int: Tensor, bound: int | Tensor) -> Tensor:
         """Product with integer weights, without bias."""
         raise NotImplementedError
 
@@ -127,7 +127,7 @@ class WeightedLayer(nn.Module):
     def _integer_current(self, x: Tensor, quantizer: WeightQuantizer) -> Current:
         w_int, scale = quantizer(self.weight)
         bound = row_bound(w_int, self.input_max)
-        z = self.integer_product(x, w_int, bound < FLOAT32_EXACT)
+        z = self.integer_product(x, w_int, bound)
         check_sums(z, bound)
         bias = None if self.bias is None else self.bias.to(w_int.dtype)
         return Current(z, scale if self.input_scale == 1.0 else scale * self.input_scale, bias, bound)

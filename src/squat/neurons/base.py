@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,9 +49,9 @@ class Neuron(nn.Module):
         self.initial = check_choice("initial", initial, ("zero", "code_of_zero"))
         self.learn_beta = check_choice("learn_beta", learn_beta, LEARN_BETA)
         self.learn_threshold = check_type("learn_threshold", learn_threshold, bool, "True or False")
-        self.surrogate = surrogate
         if surrogate is not None:
             check_type("surrogate", surrogate, Surrogate, "a surrogate such as FastSigmoid(25.0)")
+        self.surrogate = surrogate
         decay = _checked_beta(beta)
         if learn_beta == "sigmoid":
             self.beta_logit = nn.Parameter(torch.logit(decay, eps=1e-6))
@@ -114,63 +115,54 @@ class Neuron(nn.Module):
             parts += [f"reset={self.reset!r}", f"surrogate={self.surrogate}"]
         return ", ".join(parts)
 
-    def _loop_config(self, integer: bool) -> LoopConfig:
-        if not float(self.threshold.detach()) > 0:
-            raise ValueError(
-                f"threshold={float(self.threshold.detach()):.4g} after training: expected a number > 0; lower its "
-                "learning rate or keep it fixed"
-            )
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in ("state_spec", "surrogate"):  # what traced code can hold of them
+            object.__setattr__(self, f"{name}_text", json.dumps(None if value is None else value.to_json()))
+
+    def _loop_config(self, integer: bool) -> LoopConfig | str:
+        """The constants of the loop; where code is traced as the text that `squat.ops.lif.config_of` reads."""
+        drop_input, clipped = self.zero_reset == "drop_input", self.ste == "clipped"
+        if torch.compiler.is_compiling():
+            flags = {"drop_input": drop_input, "clipped": clipped, "spiking": self.spiking, "integer": integer}
+            texts = [f'"{name}": {"true" if flag else "false"}' for name, flag in flags.items()]
+            texts = [f'"state": {self.state_spec_text}', f'"surrogate": {self.surrogate_text}', *texts]
+            return f'{{{", ".join(texts)}, "reset": "{self.reset}"}}'
         return LoopConfig(
             state=self.state_spec,
             reset=self.reset,
-            drop_input=self.zero_reset == "drop_input",
+            drop_input=drop_input,
             surrogate=self.surrogate,
-            clipped=self.ste == "clipped",
+            clipped=clipped,
             spiking=self.spiking,
             integer=integer,
         )
 
-    def _start(
-        self, state: LIFState | None, batch: torch.Size, dtype: torch.dtype
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Carried membrane and codes as `[B, N]`; None for a fresh start."""
+    def _start(self, state: LIFState | None, batch: torch.Size, dtype: torch.dtype) -> dict[str, Any]:
+        """What the loop starts from: carried membrane and codes as `[B, N]`, none for a fresh start."""
         if state is None:
-            if self.initial == "zero" or self.state_spec is None:
-                return None, None
-            zero = torch.zeros(batch, dtype=dtype)
-            codes = self.state_spec.encode(zero, float(self.threshold.detach()))
-            return self._levels(dtype)[codes.int()].flatten(1), codes.flatten(1)
+            return {"from_code_of_zero": self.initial == "code_of_zero" and self.state_spec is not None}
         check_type("state", state, LIFState, "a LIFState that this neuron returned")
         if state.u.shape != batch:
             raise ValueError(
                 f"state: membrane of shape {tuple(state.u.shape)}, expected {tuple(batch)} like one step of the input; "
                 "carry the state of the same neuron and batch"
             )
-        if (state.codes is None) != (self.state_spec is None) and not state.fresh:
+        if state.fresh:
+            return {}
+        if (state.codes is None) != (self.state_spec is None):
             raise ValueError(
                 f"state: codes are {'missing' if state.codes is None else 'given'}, but this neuron has "
                 f"state={self.state_spec}; carry the state of the same neuron"
             )
-        if state.fresh:
-            return None, None
-        if state.codes is not None and self.state_spec is not None:
-            if state.codes.dtype != torch.uint8 or state.codes.shape != batch:
-                raise ValueError(
-                    f"state: codes of dtype {state.codes.dtype} and shape {tuple(state.codes.shape)}, expected uint8 "
-                    f"{tuple(batch)}"
-                )
-            highest = int(state.codes.max()) if state.codes.numel() else 0
-            if highest >= 2**self.state_spec.bits:
-                raise ValueError(
-                    f"state: code {highest}, expected codes below {2**self.state_spec.bits} for {self.state_spec}; "
-                    "the state belongs to another neuron"
-                )
-            return state.u.to(dtype).flatten(1), state.codes.flatten(1)
-        return state.u.to(dtype).flatten(1), None
-
-    def _levels(self, dtype: torch.dtype) -> Tensor:
-        self._refresh_levels()
-        return self.levels.to(dtype)
+        if state.codes is None:
+            return {"u0": state.u.to(dtype).flatten(1)}
+        if state.codes.dtype != torch.uint8 or state.codes.shape != batch:
+            raise ValueError(
+                f"state: codes of dtype {state.codes.dtype} and shape {tuple(state.codes.shape)}, expected uint8 "
+                f"{tuple(batch)}"
+            )
+        return {"u0": state.u.to(dtype).flatten(1), "codes0": state.codes.flatten(1)}
 
     @torch.no_grad()
     def _refresh_levels(self) -> None:

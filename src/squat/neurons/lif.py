@@ -37,7 +37,7 @@ class _Elementwise(Neuron):
         """
         integer = isinstance(x, Current) and self.state_spec is not None and self.arithmetic == "integer"
         scale = bias = None
-        bound = 0
+        bound: int | Tensor = 0
         if isinstance(x, Current):
             check_sequence(x.z)
             shape, dtype = x.z.shape, x.z.dtype
@@ -52,10 +52,9 @@ class _Elementwise(Neuron):
             shape, dtype, current = x.shape, x.dtype, widened(x)
         steps = current[:1] if is_constant(current) else current
         beta = _checked_length(self.decay(), shape)
-        u0, codes0 = self._start(state, shape[1:], steps.dtype)
         out, u, codes = lif(
             steps.flatten(2), beta.to(steps.dtype), self.threshold, self._loop_config(integer), steps=shape[0],
-            scale=scale, bias=bias, u0=u0, codes0=codes0, sum_bound=bound,
+            scale=scale, bias=bias, sum_bound=bound, **self._start(state, shape[1:], steps.dtype),
         )  # fmt: skip
         codes = None if codes is None else codes.reshape(shape[1:])
         return out.reshape(shape).to(dtype), LIFState(u.reshape(shape[1:]), codes)

@@ -15,9 +15,9 @@ from squat.neurons.base import Neuron, check_sequence, is_constant, widened
 from squat.neurons.lif import DEFAULT_SURROGATE
 from squat.neurons.state import LIFState
 from squat.ops.lif import lif
-from squat.ops.product import FLOAT32_EXACT, check_sums, integer_linear
+from squat.ops.product import check_sums, integer_linear
 from squat.quant.spec import StateSpec
-from squat.quant.weight import IntWeight, WeightQuantizer
+from squat.quant.weight import IntWeight, WeightQuantizer, row_bound
 from squat.surrogate import Surrogate
 
 
@@ -165,14 +165,14 @@ class RLIF(Neuron):
         options: dict[str, Any]
         if self._spec is None:
             bias = None if self.bias is None else self.bias.to(dtype)
-            current = F.linear(values * self.input_scale, self.weight_in.to(dtype), bias)
+            current = widened(F.linear(values * self.input_scale, self.weight_in.to(dtype), bias))
             options = {"w_rec": self.weight_rec.to(dtype)}
         else:
             current, options = self._quantized_current(values, integer)
-        u0, codes0 = self._start(state, torch.Size((x.shape[1], self.features)), dtype)
+        start = self._start(state, torch.Size((x.shape[1], self.features)), dtype)
         out, u, codes = lif(
-            current, self.decay().to(dtype), self.threshold, self._loop_config(integer), steps=x.shape[0], u0=u0,
-            codes0=codes0, **options,
+            current, self.decay().to(dtype), self.threshold, self._loop_config(integer), steps=x.shape[0], **start,
+            **options,
         )  # fmt: skip
         return out.to(x.dtype), LIFState(u, codes)
 
@@ -195,16 +195,15 @@ class RLIF(Neuron):
             w_rec, scale_rec = self.quantizers[1](self.weight_rec)
         input_units, spike_units = self._units() if integer else (1, 1)
         w_in = w_in * input_units if input_units != 1 else w_in
-        input_sums = w_in.detach().abs().sum(1) * self.input_max
-        bound = int(input_sums.max())
-        z = integer_linear(x, w_in, bound < FLOAT32_EXACT).to(x.dtype)
+        bound = row_bound(w_in, self.input_max)
+        z = integer_linear(x, w_in, bound).to(x.dtype)
         if not integer:
             check_sums(z, bound)
             current = z * (scale_in * self.input_scale)
             current = current if self.bias is None else current + self.bias
             return current.to(x.dtype), {"w_rec": w_rec, "rec_scale": scale_rec}
         w_rec = w_rec * spike_units if spike_units != 1 else w_rec
-        total = int((input_sums + w_rec.detach().abs().sum(1)).max())
+        total = row_bound(w_in, self.input_max, w_rec)
         scale = scale_in * min(self.input_scale, 1.0)
         return z, {"w_rec": w_rec, "scale": scale, "bias": self.bias, "sum_bound": total, "input_bound": bound}
 

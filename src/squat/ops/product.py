@@ -8,54 +8,24 @@ integers up to 2048 in TF32, up to 256 in bfloat16 (spikes, 8-bit pixels and wei
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from squat.operators import as_tensor, no_result, operator
+
+if TYPE_CHECKING:
+    from squat.ops.events import Events
+
 FLOAT32_EXACT = 2**24
 
 
-class _IntegerLinear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, w_int: Tensor, exact_in_float32: bool) -> Tensor:
-        from squat.ops.events import add_weight_rows, events_of
-
-        rows = x.reshape(-1, x.shape[-1]).to(w_int.dtype)
-        ctx.events = events_of(rows) if exact_in_float32 else None
-        ctx.save_for_backward(rows if ctx.events is None else None, w_int)
-        ctx.input_shape, ctx.input_dtype = x.shape, x.dtype
-        with torch.autocast(x.device.type, enabled=False):
-            if ctx.events is not None:
-                z = add_weight_rows(ctx.events, w_int)
-            elif exact_in_float32:
-                z = rows @ w_int.T
-            else:
-                z = _narrow(rows.double() @ w_int.double().T, w_int.dtype)
-        return z.reshape(*x.shape[:-1], w_int.shape[0])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gz: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        rows, w_int = ctx.saved_tensors
-        gz = gz.reshape(-1, gz.shape[-1])
-        gx = gw = None
-        with torch.autocast(gz.device.type, enabled=False):
-            if ctx.needs_input_grad[0]:
-                gx = (gz @ w_int).reshape(ctx.input_shape).to(ctx.input_dtype)
-            if ctx.needs_input_grad[1] and ctx.events is not None:
-                from squat.ops.events import add_gradient_rows
-
-                gw = add_gradient_rows(ctx.events, gz)
-            elif ctx.needs_input_grad[1]:
-                gw = gz.T @ rows
-        return gx, gw, None
-
-
-def integer_linear(x: Tensor, w_int: Tensor, exact_in_float32: bool) -> Tensor:
+def integer_linear(x: Tensor, w_int: Tensor, bound: int | Tensor) -> Tensor:
     """Integer sums `z = x w_int^T`, exact.
 
     Backward: `dL/dx = gz w_int` (left out where `x` needs no gradient), `dL/dw_int = gz^T x`.
@@ -63,7 +33,7 @@ def integer_linear(x: Tensor, w_int: Tensor, exact_in_float32: bool) -> Tensor:
     Args:
         x: `[..., in]`, integer-valued, any float dtype.
         w_int: `[N, in]`, integer-valued, float32 or float64.
-        exact_in_float32: the bound of `|z|` is below 2^24; otherwise the product runs in float64.
+        bound: certain bound of `|z|`; from 2^24 on the product runs in float64.
 
     Returns:
         `[..., N]` in the dtype of `w_int`, integer-valued, also under autocast.
@@ -72,14 +42,16 @@ def integer_linear(x: Tensor, w_int: Tensor, exact_in_float32: bool) -> Tensor:
         ValueError: a sum cannot be held in float32.
 
     Example:
-        >>> integer_linear(torch.tensor([[[1.0, 0.0, 1.0]]]), torch.tensor([[2.0, 5.0, -7.0]]), True).tolist()
+        >>> integer_linear(torch.tensor([[[1.0, 0.0, 1.0]]]), torch.tensor([[2.0, 5.0, -7.0]]), 14).tolist()
         [[[-5.0]]]
     """
-    return _IntegerLinear.apply(x, w_int, exact_in_float32)
+    if torch.compiler.is_compiling():
+        return _integer_linear.registered(x, w_int, as_tensor(bound))
+    return _IntegerLinear.apply(x, w_int, int(bound))
 
 
 def integer_conv2d(
-    x: Tensor, w_int: Tensor, stride: tuple[int, int], padding: tuple[int, int], exact_in_float32: bool
+    x: Tensor, w_int: Tensor, stride: tuple[int, int], padding: tuple[int, int], bound: int | Tensor
 ) -> Tensor:
     """Integer sums of a two-dimensional convolution (cross-correlation, as in torch), exact.
 
@@ -91,7 +63,7 @@ def integer_conv2d(
         w_int: `[N, C, kh, kw]`, integer-valued, float32 or float64.
         stride: rows, columns.
         padding: rows, columns; padded with 0.
-        exact_in_float32: as for `integer_linear`.
+        bound: as for `integer_linear`.
 
     Returns:
         `[B, N, H', W']` in the dtype of `w_int`, integer-valued, also under autocast.
@@ -100,20 +72,15 @@ def integer_conv2d(
         ValueError: a sum cannot be held in float32.
 
     Example:
-        >>> integer_conv2d(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2), (1, 1), (0, 0), True).item()
+        >>> integer_conv2d(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2), (1, 1), (0, 0), 4).item()
         4.0
     """
-    kind = w_int.dtype if exact_in_float32 else torch.float64
-    with (
-        torch.autocast(x.device.type, enabled=False),
-        torch.backends.cudnn.flags(enabled=False) if x.is_cuda else nullcontext(),
-        torch.backends.nnpack.flags(enabled=False),
-    ):
-        z = F.conv2d(x.to(kind), w_int.to(kind), stride=stride, padding=padding)
-    return z if exact_in_float32 else _narrow(z, w_int.dtype)
+    if torch.compiler.is_compiling():
+        return _integer_conv2d.registered(x, w_int, stride, padding, as_tensor(bound))
+    return _convolve(x, w_int, stride, padding, int(bound))
 
 
-def check_sums(z: Tensor, bound: int) -> None:
+def check_sums(z: Tensor, bound: int | Tensor) -> None:
     """Refuses sums that are not integers within the bound, which means that the inputs were not what was promised.
 
     Args:
@@ -126,9 +93,139 @@ def check_sums(z: Tensor, bound: int) -> None:
     Example:
         >>> check_sums(torch.tensor([3.0, -4.0]), 4)
     """
+    if torch.compiler.is_compiling():
+        _check_sums.registered(z, as_tensor(bound))
+    else:
+        _check_sums(z, bound)
+
+
+def _linear(rows: Tensor, w_int: Tensor, bound: int) -> tuple[Tensor, Events | None]:
+    """The sums `[R, N]` of rows `[R, in]`, and the events by which they were added, if they were."""
+    from squat.ops.events import add_weight_rows, events_of
+
+    if bound >= FLOAT32_EXACT:
+        return _narrow(rows.double() @ w_int.double().T, w_int.dtype), None
+    events = events_of(rows)
+    return (rows @ w_int.T if events is None else add_weight_rows(events, w_int)), events
+
+
+def _linear_gradients(
+    gz: Tensor, rows: Tensor | None, w_int: Tensor, events: Events | None, needs_x: bool, needs_w: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of the rows and of the weights, for `gz [R, N]`; `rows` or the `events` in them are given."""
+    gx = gz @ w_int if needs_x else None
+    if not needs_w:
+        return gx, None
+    if events is None:
+        return gx, None if rows is None else gz.T @ rows
+    from squat.ops.events import add_gradient_rows
+
+    return gx, add_gradient_rows(events, gz)
+
+
+class _IntegerLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w_int: Tensor, bound: int) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1]).to(w_int.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            z, ctx.events = _linear(rows, w_int, bound)
+        ctx.save_for_backward(rows if ctx.events is None else None, w_int)
+        ctx.input_shape, ctx.input_dtype = x.shape, x.dtype
+        return z.reshape(*x.shape[:-1], w_int.shape[0])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gz: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        rows, w_int = ctx.saved_tensors
+        with torch.autocast(gz.device.type, enabled=False):
+            gx, gw = _linear_gradients(gz.reshape(-1, gz.shape[-1]), rows, w_int, ctx.events, *ctx.needs_input_grad[:2])
+        return None if gx is None else gx.reshape(ctx.input_shape).to(ctx.input_dtype), gw, None
+
+
+def _wanted_shapes(g: Tensor, x: Tensor, w_int: Tensor, *others: Any) -> list[Tensor]:
+    return [like.new_empty(like.shape) for like, needed in zip((x, w_int), others[-1], strict=True) if needed]
+
+
+def _save_factors(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, w_int, *ctx.geometry, _ = inputs
+    ctx.save_for_backward(x, w_int)
+
+
+def _differentiate(gradients: Any) -> Callable[..., tuple[Tensor | None, ...]]:
+    def backward(ctx: Any, gz: Tensor) -> tuple[Tensor | None, ...]:
+        need = list(ctx.needs_input_grad[:2])
+        found = iter(gradients.registered(gz, *ctx.saved_tensors, *ctx.geometry, need))
+        return (*(next(found) if needed else None for needed in need), *(None,) * (len(ctx.needs_input_grad) - 2))
+
+    return backward
+
+
+@operator("(Tensor gz, Tensor x, Tensor w_int, bool[] need) -> Tensor[]", _wanted_shapes)
+def _integer_linear_gradients(gz: Tensor, x: Tensor, w_int: Tensor, need: list[bool]) -> list[Tensor]:
+    from squat.ops.events import events_of
+
+    rows = x.reshape(-1, x.shape[-1]).to(w_int.dtype)
+    with torch.autocast(gz.device.type, enabled=False):
+        gx, gw = _linear_gradients(gz.reshape(-1, gz.shape[-1]), rows, w_int, events_of(rows), *need)
+    gradients = (None if gx is None else gx.reshape(x.shape).to(x.dtype), gw)
+    return [gradient.contiguous() for gradient in gradients if gradient is not None]
+
+
+@operator(
+    "(Tensor x, Tensor w_int, Tensor bound) -> Tensor",
+    lambda x, w_int, bound: w_int.new_empty(*x.shape[:-1], w_int.shape[0]),
+    (_save_factors, _differentiate(_integer_linear_gradients)),
+)
+def _integer_linear(x: Tensor, w_int: Tensor, bound: Tensor) -> Tensor:
+    rows = x.reshape(-1, x.shape[-1]).to(w_int.dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        z, _ = _linear(rows, w_int, int(bound))
+    return z.reshape(*x.shape[:-1], w_int.shape[0])
+
+
+def _convolve(x: Tensor, w_int: Tensor, stride: Sequence[int], padding: Sequence[int], bound: int) -> Tensor:
+    exact_in_float32 = bound < FLOAT32_EXACT
+    kind = w_int.dtype if exact_in_float32 else torch.float64
+    with (
+        torch.autocast(x.device.type, enabled=False),
+        torch.backends.cudnn.flags(enabled=False) if x.is_cuda else nullcontext(),
+        torch.backends.nnpack.flags(enabled=False),
+    ):
+        z = F.conv2d(x.to(kind), w_int.to(kind), stride=tuple(stride), padding=tuple(padding))
+    return z if exact_in_float32 else _narrow(z, w_int.dtype)
+
+
+def _convolved_shape(x: Tensor, w_int: Tensor, stride: list[int], padding: list[int], bound: Tensor) -> Tensor:
+    sizes = zip(x.shape[2:], w_int.shape[2:], stride, padding, strict=True)
+    return w_int.new_empty(x.shape[0], w_int.shape[0], *((n + 2 * p - k) // s + 1 for n, k, s, p in sizes))
+
+
+@operator("(Tensor gz, Tensor x, Tensor w_int, int[] stride, int[] padding, bool[] need) -> Tensor[]", _wanted_shapes)
+def _integer_conv2d_gradients(
+    gz: Tensor, x: Tensor, w_int: Tensor, stride: list[int], padding: list[int], need: list[bool]
+) -> list[Tensor]:
+    with torch.autocast(gz.device.type, enabled=False):
+        gradients = torch.ops.aten.convolution_backward(
+            gz, x.to(w_int.dtype), w_int, None, stride, padding, [1, 1], False, [0, 0], 1, [*need, False]
+        )
+    likes = zip(gradients[:2], (x, w_int), strict=True)
+    return [gradient.to(like.dtype).contiguous() for gradient, like in likes if gradient is not None]
+
+
+@operator(
+    "(Tensor x, Tensor w_int, int[] stride, int[] padding, Tensor bound) -> Tensor",
+    _convolved_shape,
+    (_save_factors, _differentiate(_integer_conv2d_gradients)),
+)
+def _integer_conv2d(x: Tensor, w_int: Tensor, stride: list[int], padding: list[int], bound: Tensor) -> Tensor:
+    return _convolve(x, w_int, stride, padding, int(bound)).contiguous()
+
+
+@operator("(Tensor z, Tensor bound) -> ()", no_result)
+def _check_sums(z: Tensor, bound: int | Tensor) -> None:
     if z.numel() == 0:
         return
-    z = z.detach()
+    z, bound = z.detach(), int(bound)
     low, high = (side.item() for side in torch.aminmax(z))
     if not (-bound <= low and high <= bound):
         raise ValueError(

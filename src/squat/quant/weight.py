@@ -11,17 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from squat.checks import check_choice, check_int, check_type
+from squat.operators import operator
 from squat.quant.rounding import lsq_factor, quantize_ste, scale_gradient
 from squat.quant.weight_scale import lloyd_step, max_scale, search_scale
 
 GRANULARITIES = ("tensor", "channel")
 SCALE_RULES = ("mse", "max", "learned")
+HALVES = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,6 @@ class WeightQuantizer(nn.Module):
     """
 
     scale: Tensor
-    _kept_wide: ClassVar[tuple[torch.dtype, ...]] = (torch.float16, torch.bfloat16)
 
     def __init__(self, spec: IntWeight, weight_shape: Sequence[int]) -> None:
         super().__init__()
@@ -119,10 +120,13 @@ class WeightQuantizer(nn.Module):
         Raises:
             ValueError: NaN or infinity in the weights.
         """
-        wide = weight.float() if weight.dtype in self._kept_wide else weight
+        if torch.compiler.is_compiling():
+            return self._traced(weight)
+        wide = _widened(weight)
         _check_finite(wide)
         if self.training and self.spec.scale != "learned":
-            self._follow(wide.detach())
+            with torch.no_grad():
+                self.scale.copy_(_followed(_rows(wide, self.spec), self.scale, self.spec))
         scale = self.current_scale().to(wide.dtype)
         limit = self.spec.qmax + (0.0 if self.spec.scale == "learned" else 0.5)
         return quantize_ste(wide, self._broadcast(scale), self.spec.qmax, limit), scale
@@ -144,29 +148,30 @@ class WeightQuantizer(nn.Module):
         Raises:
             ValueError: NaN or infinity in the weights.
         """
-        wide = weight.detach().float() if weight.dtype in self._kept_wide else weight.detach()
+        wide = _widened(weight.detach())
         _check_finite(wide)
         find = max_scale if self.spec.scale == "max" else search_scale
-        self._store(find(self._rows(wide), self.spec.qmax))
+        self._store(find(_rows(wide, self.spec), self.spec.qmax))
 
     def extra_repr(self) -> str:
         """The spec."""
         return repr(self.spec)
 
-    @torch.no_grad()
-    def _follow(self, weight: Tensor) -> None:
-        rows = self._rows(weight)
-        if self.spec.scale == "max":
-            self._store(max_scale(rows, self.spec.qmax))
-        else:
-            self._store(lloyd_step(rows, self.scale.reshape(-1, 1).to(rows.dtype), self.spec.qmax))
+    def _traced(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The same as one operator: rounding, and the sums behind a scale, must not be compiled another way."""
+        spec = self.spec
+        stored = self.log_scale if spec.scale == "learned" else self.scale
+        w_int, scale = _quantize_weight.registered(
+            weight, stored, spec.bits, spec.granularity, spec.scale, self.training
+        )
+        if self.training and spec.scale != "learned":
+            with torch.no_grad():
+                self.scale.copy_(scale)
+        return w_int, scale
 
     def _store(self, scale: Tensor) -> None:
         target = self.log_scale if self.spec.scale == "learned" else self.scale
         target.copy_((scale.log() if self.spec.scale == "learned" else scale).reshape(target.shape))
-
-    def _rows(self, weight: Tensor) -> Tensor:
-        return weight.reshape(weight.shape[0] if self.spec.granularity == "channel" else 1, -1)
 
     def _broadcast(self, scale: Tensor) -> Tensor:
         return scale.reshape(-1, *[1] * (len(self.weight_shape) - 1)) if scale.dim() else scale
@@ -177,7 +182,7 @@ class WeightQuantizer(nn.Module):
         before = getattr(self, name).detach()
         super()._apply(fn, recurse)
         after = getattr(self, name)
-        if after.dtype in self._kept_wide:
+        if after.dtype in HALVES:
             wide = before.to(after.device)
             if isinstance(after, nn.Parameter):
                 after.data = wide
@@ -186,26 +191,101 @@ class WeightQuantizer(nn.Module):
         return self
 
 
-def row_bound(w_int: Tensor, input_max: int) -> int:
-    """A certain upper bound of `|z|` for `z = w_int x` and integer inputs `|x| <= input_max`.
+def row_bound(w_int: Tensor, input_max: int, w_rec: Tensor | None = None) -> int | Tensor:
+    """A certain upper bound of `|z|` for `z = w_int x + w_rec s`, integer inputs `|x| <= input_max` and spikes `s`.
 
-        bound = input_max * max over outputs of sum |w_int|
+        bound = max over outputs of (input_max * sum |w_int| + sum |w_rec|)
 
     Args:
         w_int: integer-valued weights, `[N, ...]`.
         input_max: largest absolute input.
+        w_rec: recurrent integer-valued weights, `[N, ...]`, or None.
 
     Returns:
-        The bound as a Python int.
+        The bound as a Python int; as an int64 tensor where code is traced.
 
     Example:
         >>> row_bound(torch.tensor([[1.0, -2.0], [0.0, 1.0]]), 255)
         765
     """
-    rows = w_int.detach().flatten(1)
-    # float32 counts exactly up to 2^24; weights have at most 8 bits.
-    kind = torch.float32 if rows.shape[1] * 127 < 2**24 else torch.float64
-    return int(rows.abs().sum(1, dtype=kind).max().item()) * input_max
+    if torch.compiler.is_compiling():
+        return _row_bound.registered(w_int, input_max, w_rec)
+    sums = _row_sums(w_int) * input_max
+    return int((sums if w_rec is None else sums + _row_sums(w_rec)).max())
+
+
+def _row_sums(w_int: Tensor) -> Tensor:
+    magnitudes = w_int.detach().flatten(1).abs()
+    sums = magnitudes.sum(1)
+    # Sums of integers in float32 are exact as long as they stay far below 2^24.
+    exact = sums.dtype == torch.float64 or bool(sums.max() < 2**23)
+    return sums.double() if exact else magnitudes.sum(1, dtype=torch.float64)
+
+
+@operator("(Tensor w_int, int input_max, Tensor? w_rec) -> Tensor", lambda w, *_: w.new_empty((), dtype=torch.int64))
+def _row_bound(w_int: Tensor, input_max: int, w_rec: Tensor | None) -> Tensor:
+    return torch.tensor(row_bound(w_int, input_max, w_rec), device=w_int.device)
+
+
+def _save_weight(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    weight, _, ctx.bits, _, ctx.rule, _ = inputs
+    ctx.save_for_backward(weight, output[1])
+
+
+def _differentiate_weight(ctx: Any, g_w_int: Tensor, g_scale: Tensor) -> tuple[Tensor | None, ...]:
+    weight, scale = ctx.saved_tensors
+    learned, qmax = ctx.rule == "learned", 2 ** (ctx.bits - 1) - 1
+    rows = scale.reshape(-1, *[1] * (weight.dim() - 1)) if scale.dim() else scale
+    ratio, limit = weight.to(scale.dtype) / rows, qmax + (0.0 if learned else 0.5)
+    g_weight = torch.ops.aten.hardtanh_backward(g_w_int, ratio, -limit, limit) / rows
+    g_stored = None
+    if learned:
+        g_scale = g_scale - (g_weight * ratio).sum_to_size(rows.shape).reshape(scale.shape)
+        g_stored = g_scale * scale * lsq_factor(weight.numel() // scale.numel(), qmax)
+    return g_weight.to(weight.dtype), g_stored, None, None, None, None
+
+
+def _weight_shapes(
+    weight: Tensor, stored: Tensor, bits: int, granularity: str, rule: str, training: bool
+) -> tuple[Tensor, Tensor]:
+    kind = torch.float64 if weight.dtype == torch.float64 else torch.float32
+    return weight.new_empty(weight.shape, dtype=kind), stored.new_empty(stored.shape, dtype=kind)
+
+
+@operator(
+    "(Tensor weight, Tensor stored, int bits, str granularity, str rule, bool training) -> (Tensor, Tensor)",
+    _weight_shapes,
+    (_save_weight, _differentiate_weight),
+)
+def _quantize_weight(
+    weight: Tensor, stored: Tensor, bits: int, granularity: str, rule: str, training: bool
+) -> tuple[Tensor, Tensor]:
+    spec = IntWeight(bits, granularity, rule)
+    wide = _widened(weight.detach())
+    _check_finite(wide)
+    scale = stored.detach().exp() if rule == "learned" else stored.detach().clone()
+    if training and rule != "learned":
+        scale = _followed(_rows(wide, spec), scale, spec).to(stored.dtype)
+    scale = scale.to(wide.dtype)
+    ratio = wide / (scale.reshape(-1, *[1] * (weight.dim() - 1)) if scale.dim() else scale)
+    return ratio.round_().clamp_(-spec.qmax, spec.qmax).contiguous(), scale
+
+
+def _widened(weight: Tensor) -> Tensor:
+    """Half precision as float32."""
+    return weight.float() if weight.dtype in HALVES else weight
+
+
+def _rows(weight: Tensor, spec: IntWeight) -> Tensor:
+    """The weights that share a scale, `[scales, weights]`."""
+    return weight.reshape(weight.shape[0] if spec.granularity == "channel" else 1, -1)
+
+
+def _followed(rows: Tensor, scale: Tensor, spec: IntWeight) -> Tensor:
+    """The scale of the next training forward, in the shape of `scale`."""
+    if spec.scale == "max":
+        return max_scale(rows, spec.qmax).reshape(scale.shape)
+    return lloyd_step(rows, scale.reshape(-1, 1).to(rows.dtype), spec.qmax).reshape(scale.shape)
 
 
 def _check_finite(weight: Tensor) -> None:

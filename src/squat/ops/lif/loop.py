@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,73 +15,71 @@ from squat.ops.lif import reference
 from squat.ops.lif.protocol import Needs
 from squat.ops.lif.tables import CodeTables, LoopConfig, code_tables
 
+Gradients = tuple[Tensor | None, ...]
 
-def lif(
-    x: Tensor,
-    beta: Tensor,
-    threshold: Tensor,
-    config: LoopConfig,
-    *,
-    steps: int,
-    scale: Tensor | None = None,
-    bias: Tensor | None = None,
-    w_rec: Tensor | None = None,
-    rec_scale: Tensor | None = None,
-    u0: Tensor | None = None,
-    codes0: Tensor | None = None,
-    sum_bound: int = 0,
-    input_bound: int | None = None,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Run LIF neurons through time; `ops/lif/reference.py` states the equations.
 
-    Args:
-        x: currents `[T, B, N]`, or `[1, B, N]` if constant over time; integer sums `z` under the integer rule.
-        beta: decay, 0-dim or `[N]`.
-        threshold: 0-dim.
-        config: constants of the loop.
-        steps: T.
-        scale: weight scale, 0-dim or `[N]`; integer rule only.
-        bias: `[N]`; integer rule only (the float rule has it in `x`).
-        w_rec: recurrent weights `[N, N]` (postsynaptic first), integer-valued if quantized; None without recurrence.
-        rec_scale: their scale, 0-dim or `[N]`; None for float weights and under the integer rule, where `scale` serves.
-        u0: carried membrane `[B, N]`; for quantized states it stands for `level[codes0]` and takes the gradient.
-        codes0: carried codes, uint8 `[B, N]`; None starts fresh: no leak, no reset in the first step.
-        sum_bound: certain bound of the synaptic sum `|z|`, recurrence included; integer rule only.
-        input_bound: the same without recurrence, which `x` must keep; `sum_bound` if None.
-
-    Returns:
-        Output `[T, B, N]` (spikes or membranes), last membrane `[B, N]`, last codes (None for float states).
-
-    Raises:
-        ValueError: if a current is not finite, or under the integer rule not an integer within `input_bound`.
-    """
-    arguments = (x, beta, threshold, config)
-    input_bound = sum_bound if input_bound is None else input_bound
-    if config.integer and rec_scale is None:
-        rec_scale = scale
-    if current_backend(x.device) == "reference":
-        _check_currents(_values_good(x, config, input_bound), config, input_bound)
-        return reference.lif(
-            *arguments, steps=steps, scale=scale, bias=bias, w_rec=w_rec, rec_scale=rec_scale, u0=u0, codes0=codes0,
-            sum_bound=sum_bound,
-        )  # fmt: skip
+def run(
+    x: Tensor, beta: Tensor, threshold: Tensor, scale: Tensor | None, bias: Tensor | None, w_rec: Tensor | None,
+    rec_scale: Tensor | None, u0: Tensor | None, codes0: Tensor | None, config: LoopConfig, steps: int,
+    from_code_of_zero: bool, sum_bound: int, input_bound: int,
+) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
+    """`squat.ops.lif.lif` where nothing is traced, on the backend in force."""
+    check_threshold(threshold)
     if config.state is None:
-        start = x.new_zeros(x.shape[1:]) if u0 is None else u0
-        out, u_last = _MembraneLoop.apply(x, beta, threshold, w_rec, rec_scale, start, u0 is None, config, steps)
+        if current_backend(x.device) == "reference":
+            check_currents(_values_good(x, config, 0), config, 0)
+            return reference.lif(x, beta, threshold, config, steps=steps, w_rec=w_rec, rec_scale=rec_scale, u0=u0)
+        out, u_last = _MembraneLoop.apply(x, beta, threshold, w_rec, rec_scale, u0, config, steps)
         return out, u_last, None
+    codes0 = first_codes(codes0, from_code_of_zero, x, threshold, config)
+    if current_backend(x.device) == "reference":
+        check_currents(_values_good(x, config, input_bound), config, input_bound)
+        if from_code_of_zero and codes0 is not None:
+            u0 = config.state.levels(float(threshold.detach())).to(x.dtype)[codes0.int()]
+        return reference.lif(
+            x, beta, threshold, config, steps=steps, scale=scale, bias=bias, w_rec=w_rec, rec_scale=rec_scale, u0=u0,
+            codes0=codes0, sum_bound=sum_bound,
+        )  # fmt: skip
     tables = code_tables(config, x.dtype, beta, threshold, scale, bias, sum_bound)
     return _CodeLoop.apply(
         x, beta, threshold, scale, bias, w_rec, rec_scale, u0, codes0, tables, config, steps, input_bound
     )
 
 
-def _values_good(x: Tensor, config: LoopConfig, limit: int) -> bool:
-    if config.integer:
-        return bool(((x == x.round()) & (x.abs() <= limit)).all())
-    return bool(torch.isfinite(x).all())
+def first_codes(
+    codes0: Tensor | None, from_code_of_zero: bool, x: Tensor, threshold: Tensor, config: LoopConfig
+) -> Tensor | None:
+    """The codes that the first step starts from, or None for a fresh start.
+
+    Raises:
+        ValueError: a carried code is beyond the spec's.
+    """
+    if config.state is None:
+        return None
+    if codes0 is None:
+        if not from_code_of_zero:
+            return None
+        return config.state.encode(x.new_zeros(()), float(threshold.detach())).expand(x.shape[1:])
+    highest = int(codes0.max()) if config.state.bits < 8 and codes0.numel() else 0
+    if highest >= 2**config.state.bits:
+        raise ValueError(
+            f"state: code {highest}, expected codes below {2**config.state.bits} for {config.state}; "
+            "the state belongs to another neuron"
+        )
+    return codes0
 
 
-def _check_currents(good: bool, config: LoopConfig, limit: int) -> None:
+def check_threshold(threshold: Tensor) -> None:
+    """Refuse a threshold that training has made negative, zero or NaN."""
+    if not float(threshold.detach()) > 0:
+        raise ValueError(
+            f"threshold={float(threshold.detach()):.4g} after training: expected a number > 0; lower its "
+            "learning rate or keep it fixed"
+        )
+
+
+def check_currents(good: bool, config: LoopConfig, limit: int) -> None:
+    """Refuse currents that the loop found not to be as promised."""
     if good:
         return
     if config.integer:
@@ -95,94 +93,161 @@ def _check_currents(good: bool, config: LoopConfig, limit: int) -> None:
     )
 
 
-def _kernels(device: torch.device) -> ModuleType:
+def _values_good(x: Tensor, config: LoopConfig, limit: int) -> bool:
+    if config.integer:
+        return bool(((x == x.round()) & (x.abs() <= limit)).all())
+    return bool(torch.isfinite(x).all())
+
+
+def kernels(device: torch.device) -> Any:
     """The module of the backend in force, see `protocol.py`."""
     return import_module(f"squat.ops.lif.{current_backend(device)}")
 
 
-class _CodeLoop(torch.autograd.Function):
-    """Saves codes (one byte), the packed in-range bit where the gradients need it, and small tables."""
+class SavedCodes(NamedTuple):
+    """What the gradients of a loop with quantized states need: codes (one byte), in-range bits, and the arguments."""
 
+    x: Tensor | None
+    beta: Tensor
+    threshold: Tensor
+    scale: Tensor | None
+    w_rec: Tensor | None
+    rec_scale: Tensor | None
+    codes0: Tensor | None
+    out: Tensor | None
+    codes: Tensor
+    inside: Tensor
+    membrane: Tensor
+
+
+class SavedMembranes(NamedTuple):
+    """The same for float states."""
+
+    beta: Tensor
+    threshold: Tensor
+    w_rec: Tensor | None
+    rec_scale: Tensor | None
+    u0: Tensor | None
+    u: Tensor
+
+
+class _CodeLoop(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, beta: Tensor, threshold: Tensor, scale: Tensor | None, bias: Tensor | None,
         w_rec: Tensor | None, rec_scale: Tensor | None, u0: Tensor | None, codes0: Tensor | None, tables: CodeTables,
         config: LoopConfig, steps: int, input_bound: int,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        need, fresh = ctx.needs_input_grad, codes0 is None
-        out, codes, inside, membrane, good = _kernels(x.device).forward_codes(
-            x, w_rec, rec_scale, scale, codes0, fresh, tables, config, steps, input_bound, need[2]
+        need, ctx.kernels = ctx.needs_input_grad, kernels(x.device)
+        out, codes, inside, membrane, good = ctx.kernels.forward_codes(
+            x, w_rec, rec_scale, scale, codes0, codes0 is None, tables, config, steps, input_bound, need[2]
         )
-        _check_currents(bool(good), config, input_bound)
+        check_currents(bool(good), config, input_bound)
+        spikes = out if w_rec is not None else None
         ctx.save_for_backward(
-            x if need[3] else None, beta, threshold, scale, w_rec, rec_scale, codes0,
-            out if w_rec is not None else None, codes, inside, membrane,
+            *SavedCodes(
+                x if need[3] else None, beta, threshold, scale, w_rec, rec_scale, codes0, spikes, codes, inside,
+                membrane,
+            )
         )  # fmt: skip
         ctx.tables, ctx.config, ctx.x_steps = tables, config, x.shape[0]
         last = codes[-1].clone()
         ctx.mark_non_differentiable(last)
-        # Where nothing spikes the output is the membrane.
-        u_last = tables.levels[last.int()] if config.spiking else out[-1].clone()
-        return out, u_last, last
+        return out, last_membrane(out, last, tables, config), last
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g_out: Tensor, g_last: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, beta, threshold, scale, w_rec, rec_scale, codes0, out, codes, inside, membrane = ctx.saved_tensors
-        tables, config, need, fresh = ctx.tables, ctx.config, ctx.needs_input_grad, codes0 is None
-        unit = torch.ones((), dtype=torch.float64)
-        if config.integer:
-            unit = scale.double() / 2.0**tables.integers.shift
-        gx, gu0, g_beta, g_bias, g_theta = _kernels(codes.device).backward_codes(
-            g_out, g_last, codes, codes0, fresh, inside, membrane, unit, beta, threshold, scale, w_rec, rec_scale,
-            tables, config, ctx.x_steps, Needs(beta=need[1], bias=need[4], theta=need[2]),
-        )  # fmt: skip
-        s0 = None if fresh or w_rec is None else (codes0 >= tables.first).to(gx.dtype)
-        if config.integer:
-            g_w, g_rec_scale = _shared_weight_gradients(gx, out, s0, w_rec, rec_scale, need[5], need[6])
-        else:
-            g_w, g_rec_scale = _weight_gradients(gx, out, s0, w_rec, rec_scale, need[5], need[6])
-        g_scale = _reduce_like(scale, (gx * x).sum((0, 1)) / scale.to(gx.dtype)) if need[3] else None
-        return (
-            _over_input(gx, ctx.x_steps), _reduce_like(beta, g_beta), _reduce_like(threshold, g_theta), g_scale, g_bias,
-            g_w, g_rec_scale, gu0 if need[7] else None, *(None,) * 5,
-        )  # fmt: skip
+    def backward(ctx: Any, g_out: Tensor, g_last: Tensor, _: Tensor | None) -> Gradients:
+        saved = SavedCodes(*ctx.saved_tensors)
+        need = ctx.needs_input_grad
+        gradients = codes_gradients(ctx.kernels, g_out, g_last, saved, ctx.tables, ctx.config, ctx.x_steps, need)
+        return (*gradients, *(None,) * 5)
 
 
 class _MembraneLoop(torch.autograd.Function):
-    """Float states: saves the membranes."""
-
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, beta: Tensor, threshold: Tensor, w_rec: Tensor | None, rec_scale: Tensor | None,
-        u0: Tensor, fresh: bool, config: LoopConfig, steps: int,
+        u0: Tensor | None, config: LoopConfig, steps: int,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        out, u, good = _kernels(x.device).forward_membrane(
-            x, u0, fresh, beta, threshold, w_rec, rec_scale, config, steps
-        )
-        _check_currents(bool(good), config, 0)
-        ctx.save_for_backward(beta, threshold, w_rec, rec_scale, u0, u)
-        ctx.fresh, ctx.config, ctx.x_steps = fresh, config, x.shape[0]
+        ctx.kernels = kernels(x.device)
+        out, u = run_membrane(ctx.kernels, x, beta, threshold, w_rec, rec_scale, u0, config, steps)
+        ctx.save_for_backward(*SavedMembranes(beta, threshold, w_rec, rec_scale, u0, u))
+        ctx.config, ctx.x_steps = config, x.shape[0]
         return out, u[-1].clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g_out: Tensor, g_last: Tensor) -> tuple[Tensor | None, ...]:
-        beta, threshold, w_rec, rec_scale, u0, u = ctx.saved_tensors
+    def backward(ctx: Any, g_out: Tensor, g_last: Tensor) -> Gradients:
+        saved = SavedMembranes(*ctx.saved_tensors)
         need = ctx.needs_input_grad
-        gx, gu0, g_beta, g_theta = _kernels(u.device).backward_membrane(
-            g_out, g_last, u, u0, ctx.fresh, beta, threshold, w_rec, rec_scale, ctx.config, ctx.x_steps,
-            Needs(beta=need[1], bias=False, theta=need[2]),
-        )  # fmt: skip
-        spikes = s0 = None
-        if w_rec is not None:
-            theta = threshold.to(u.dtype)
-            spikes, s0 = (u > theta).to(u.dtype), None if ctx.fresh else (u0 > theta).to(u.dtype)
-        g_w, g_rec_scale = _weight_gradients(gx, spikes, s0, w_rec, rec_scale, need[3], need[4])
-        return (
-            _over_input(gx, ctx.x_steps), _reduce_like(beta, g_beta), _reduce_like(threshold, g_theta), g_w,
-            g_rec_scale, gu0 if need[5] else None, None, None, None,
-        )  # fmt: skip
+        gradients = membrane_gradients(ctx.kernels, g_out, g_last, saved, ctx.config, ctx.x_steps, need)
+        return (*gradients, None, None)
+
+
+def last_membrane(out: Tensor, last: Tensor, tables: CodeTables, config: LoopConfig) -> Tensor:
+    """The membrane after the last step, a tensor of its own; where nothing spikes the output holds it already."""
+    return tables.levels[last.int()] if config.spiking else out[-1].clone()
+
+
+def run_membrane(
+    backend: Any, x: Tensor, beta: Tensor, threshold: Tensor, w_rec: Tensor | None, rec_scale: Tensor | None,
+    u0: Tensor | None, config: LoopConfig, steps: int,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Output and membranes of a loop with float states, checked; one tensor where nothing spikes."""
+    start = x.new_zeros(x.shape[1:]) if u0 is None else u0
+    out, u, good = backend.forward_membrane(
+        x, start, u0 is None, beta, threshold, w_rec, rec_scale, config, steps
+    )  # fmt: skip
+    check_currents(bool(good), config, 0)
+    return out, u
+
+
+def codes_gradients(
+    backend: Any, g_out: Tensor, g_last: Tensor, saved: SavedCodes, tables: CodeTables, config: LoopConfig,
+    x_steps: int, need: Sequence[bool],
+) -> Gradients:  # fmt: skip
+    """Gradients of x, beta, threshold, scale, bias, w_rec, rec_scale and u0, None where `need` says so."""
+    x, beta, threshold, scale, w_rec, rec_scale, codes0, out, codes, inside, membrane = saved
+    fresh, unit = codes0 is None, torch.ones((), dtype=torch.float64)
+    if scale is not None and tables.integers is not None:
+        unit = scale.double() / 2.0**tables.integers.shift
+    gx, gu0, g_beta, g_bias, g_theta = backend.backward_codes(
+        g_out, g_last, codes, codes0, fresh, inside, membrane, unit, beta, threshold, scale, w_rec, rec_scale, tables,
+        config, x_steps, Needs(beta=need[1], bias=need[4], theta=need[2]),
+    )  # fmt: skip
+    s0 = None if codes0 is None or w_rec is None else (codes0 >= tables.first).to(gx.dtype)
+    weight_gradients = _shared_weight_gradients if config.integer else _weight_gradients
+    g_w, g_rec_scale = weight_gradients(gx, out, s0, w_rec, rec_scale, need[5], need[6])
+    g_scale = None
+    if need[3] and x is not None and scale is not None:
+        g_scale = _reduce_like(scale, (gx * x).sum((0, 1)) / scale.to(gx.dtype))
+    return (
+        _over_input(gx, x_steps) if need[0] else None, _reduce_like(beta, g_beta), _reduce_like(threshold, g_theta),
+        g_scale, g_bias, g_w, g_rec_scale, gu0 if need[7] else None,
+    )  # fmt: skip
+
+
+def membrane_gradients(
+    backend: Any, g_out: Tensor, g_last: Tensor, saved: SavedMembranes, config: LoopConfig, x_steps: int,
+    need: Sequence[bool],
+) -> Gradients:  # fmt: skip
+    """Gradients of x, beta, threshold, w_rec, rec_scale and u0, None where `need` says so."""
+    beta, threshold, w_rec, rec_scale, u0, u = saved
+    start = u.new_zeros(u.shape[1:]) if u0 is None else u0
+    gx, gu0, g_beta, g_theta = backend.backward_membrane(
+        g_out, g_last, u, start, u0 is None, beta, threshold, w_rec, rec_scale, config, x_steps,
+        Needs(beta=need[1], bias=False, theta=need[2]),
+    )  # fmt: skip
+    spikes = s0 = None
+    if w_rec is not None:
+        theta = threshold.to(u.dtype)
+        spikes, s0 = (u > theta).to(u.dtype), None if u0 is None else (u0 > theta).to(u.dtype)
+    g_w, g_rec_scale = _weight_gradients(gx, spikes, s0, w_rec, rec_scale, need[3], need[4])
+    return (
+        _over_input(gx, x_steps) if need[0] else None, _reduce_like(beta, g_beta), _reduce_like(threshold, g_theta),
+        g_w, g_rec_scale, gu0 if need[5] else None,
+    )  # fmt: skip
 
 
 def _over_input(gx: Tensor, x_steps: int) -> Tensor:

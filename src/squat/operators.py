@@ -1,0 +1,79 @@
+"""Operators that `torch.compile` and `torch.export` keep whole: what depends on values stays inside them.
+
+Eager code calls an implementation directly, since a registered operator costs more than a step of a small network; code
+that is being traced holds the operator, with a rule for the shapes of its results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def operator(schema: str, shapes: Callable[..., Any], gradient: tuple[Callable[..., Any], ...] | None = None) -> Any:
+    """Decorator: registers a function on tensors as the operator `squat::NAME` of its own name.
+
+    Args:
+        schema: arguments and results, such as `"(Tensor x, int steps) -> Tensor"`. One without results is a check: it
+            raises, and stays in graphs although nothing reads it.
+        shapes: from the same arguments to empty tensors like the results.
+        gradient: `(setup_context, backward)` as for `torch.autograd.Function`, or None.
+
+    Returns:
+        The function, which calls the operator where code is traced and the implementation elsewhere; the operator is
+        its attribute `registered`.
+
+    Example:
+        >>> @operator("(Tensor x) -> Tensor", torch.empty_like)
+        ... def doubled_for_example(x):
+        ...     return 2 * x
+        >>> doubled_for_example(torch.ones(1)), doubled_for_example.registered(torch.ones(1))
+        (tensor([2.]), tensor([2.]))
+    """
+
+    def register(run: Callable[..., Any]) -> Any:
+        name = run.__name__.lstrip("_")
+        registered: Any = torch.library.custom_op(f"squat::{name}", run, mutates_args=(), schema=schema)
+        registered.register_fake(shapes)
+        if gradient is not None:
+            registered.register_autograd(gradient[1], setup_context=gradient[0])
+        if schema.endswith("-> ()"):
+            torch.fx.node.has_side_effect(getattr(torch.ops.squat, name).default)
+
+        @wraps(run)
+        def call(*arguments: Any) -> Any:
+            return registered(*arguments) if torch.compiler.is_compiling() else run(*arguments)
+
+        call.registered = registered  # type: ignore[attr-defined]
+        return call
+
+    return register
+
+
+def no_result(*_: Any) -> None:
+    """The `shapes` of a check."""
+
+
+def as_tensor(bound: int | Tensor) -> Tensor:
+    """A bound as operators take it, int64 0-dim."""
+    return bound if isinstance(bound, Tensor) else torch.tensor(bound)
+
+
+@operator("(Tensor x) -> ()", no_result)
+def check_finite(x: Tensor) -> None:
+    """Refuse NaN and infinity: they are never quantized silently.
+
+    Raises:
+        ValueError: `x` holds one.
+
+    Example:
+        >>> check_finite(torch.ones(3))
+    """
+    x = x.detach()
+    # One cheap pass: a sum is finite only if every term is; it may overflow, so look closer before refusing.
+    if not bool(torch.isfinite(x.sum())) and not bool(torch.isfinite(x).all()):
+        raise ValueError("x contains NaN or infinity: expected finite inputs; clean the batch with torch.nan_to_num")
