@@ -67,9 +67,9 @@ def _conditions(record: Record) -> list[str]:
     versions = ", ".join(f"{name} {value}" for name, value in record["versions"].items())
     load = record["load"]["before"][0], record["load"]["after"][0]
     return [
-        f"{record['machine']}; {max(record['threads'])} threads (curves: {', '.join(map(str, record['threads']))}); "
+        f"{record['machine']}; threads: {max(record['threads'])} (curves: {', '.join(map(str, record['threads']))}); "
         f"load {load[0]:.2f} before the run, {load[1]:.2f} at its end. Python {record['python']}, {versions}; "
-        f"squat's source {record['source']}.",
+        f"squat's source {record['source']}. Pixels: {record['pixels']}.",
         f"Stacks take turns, up to {record['repetitions']} times, in one process, after one turn that does not count. "
         "Milliseconds are medians and hold for this machine only; a ratio is the median of the ratios within each "
         "turn, with the lowest and the highest. Every case ran its equality tests first: spikes equal to snnTorch's "

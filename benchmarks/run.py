@@ -1,4 +1,4 @@
-"""Runs the workers and collects one record. This process imports no framework and measures nothing itself."""
+"""Runs the workers and collects one record. This process imports no framework before all is measured."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ PACKAGES = ("squat-snn", "torch", "numba", "snntorch", "brevitas", "spikingjelly
 NEEDED = {cases.FLOAT: ("snntorch",), cases.PUBLISHED: ("snntorch", "brevitas")}
 ROOT = Path(__file__).parents[1]
 START_CASE = "recurrent-4"
+FASHION_MNIST = "FashionMNIST"
 
 
 def choose(patterns: Sequence[str], curves: bool) -> list[Case]:
@@ -151,8 +152,6 @@ def run(
     chosen: Sequence[Case], *, repetitions: int, threads: Sequence[int], quick: bool, watch: Watch = lambda name: None
 ) -> Record:
     """Measure the cases on the largest number of threads, the curves on each; `watch` is called `jobs_of` times."""
-    from squat.ablation.records import source_hash
-
     curves = [case for case in chosen if case in cases.CURVES]
     plain = [case for case in chosen if case not in curves]
     load = os.getloadavg()
@@ -164,6 +163,9 @@ def run(
         first = starts(most, watch) if any(case.name == START_CASE for case in plain) else []
         measured = [measure(case, repetitions, most, watch) for case in plain]
         curved = [measure(case, repetitions, count, watch) for count in threads for case in curves]
+    # Imported when all is measured, as it imports torch: on some systems a worker's peak memory includes its parent's.
+    from squat.ablation.records import source_hash
+
     return {
         "smoke_run": quick,
         "repetitions": 2 if quick else repetitions,
@@ -173,6 +175,7 @@ def run(
         "load": {"before": load, "after": os.getloadavg()},
         "versions": {package: installed(package) for package in PACKAGES},
         "source": source_hash(),
+        "pixels": pictures(),
         "start": first,
         "cases": measured,
         "curves": curved,
@@ -192,6 +195,14 @@ def profiles(chosen: Sequence[Case], threads: int) -> Iterator[tuple[str, str]]:
     """Name and profiler table of each case's first measure in squat."""
     for case in chosen:
         yield case.name, next(work([{"task": "profile", "case": asdict(case)}], threads))["table"]
+
+
+def pictures() -> str:
+    """What the cases with pixels show."""
+    from squat.data import catalogue
+
+    files = next(row["files"] for row in catalogue() if row["name"] == "fashion_mnist")
+    return FASHION_MNIST if all(file["found"] for file in files) else "random pixels, as FashionMNIST is not here"
 
 
 def installed(package: str) -> str:

@@ -74,6 +74,14 @@ def test_a_worker_that_fails_is_one_line(squat, tmp_path, monkeypatch):
     refused(result, "gone: the measuring process failed (check): ModuleNotFoundError: No module named 'no_such_family'")
 
 
+def test_profile_prints_where_the_time_goes_and_writes_nothing(squat, tmp_path):
+    result = squat("bench", "--case", "quantizer-4", "--profile", "--threads", "1", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("quantizer-4\n")
+    assert "Self CPU" in result.stdout
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
