@@ -151,7 +151,8 @@ class WeightQuantizer(nn.Module):
         wide = _widened(weight.detach())
         _check_finite(wide)
         find = max_scale if self.spec.scale == "max" else search_scale
-        self._store(find(_rows(wide, self.spec), self.spec.qmax))
+        with torch.autocast(wide.device.type, enabled=False):
+            self._store(find(_rows(wide, self.spec), self.spec.qmax))
 
     def extra_repr(self) -> str:
         """The spec."""
@@ -285,7 +286,8 @@ def _followed(rows: Tensor, scale: Tensor, spec: IntWeight) -> Tensor:
     """The scale of the next training forward, in the shape of `scale`."""
     if spec.scale == "max":
         return max_scale(rows, spec.qmax).reshape(scale.shape)
-    return lloyd_step(rows, scale.reshape(-1, 1).to(rows.dtype), spec.qmax).reshape(scale.shape)
+    with torch.autocast(rows.device.type, enabled=False):  # which would take the sums in half precision
+        return lloyd_step(rows, scale.reshape(-1, 1).to(rows.dtype), spec.qmax).reshape(scale.shape)
 
 
 def _check_finite(weight: Tensor) -> None:

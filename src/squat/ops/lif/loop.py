@@ -114,7 +114,6 @@ class SavedCodes(NamedTuple):
     w_rec: Tensor | None
     rec_scale: Tensor | None
     codes0: Tensor | None
-    out: Tensor | None
     codes: Tensor
     inside: Tensor
     membrane: Tensor
@@ -143,11 +142,9 @@ class _CodeLoop(torch.autograd.Function):
             x, w_rec, rec_scale, scale, codes0, codes0 is None, tables, config, steps, input_bound, need[2]
         )
         check_currents(bool(good), config, input_bound)
-        spikes = out if w_rec is not None else None
         ctx.save_for_backward(
             *SavedCodes(
-                x if need[3] else None, beta, threshold, scale, w_rec, rec_scale, codes0, spikes, codes, inside,
-                membrane,
+                x if need[3] else None, beta, threshold, scale, w_rec, rec_scale, codes0, codes, inside, membrane,
             )
         )  # fmt: skip
         ctx.tables, ctx.config, ctx.x_steps = tables, config, x.shape[0]
@@ -208,7 +205,7 @@ def codes_gradients(
     x_steps: int, need: Sequence[bool],
 ) -> Gradients:  # fmt: skip
     """Gradients of x, beta, threshold, scale, bias, w_rec, rec_scale and u0, None where `need` says so."""
-    x, beta, threshold, scale, w_rec, rec_scale, codes0, out, codes, inside, membrane = saved
+    x, beta, threshold, scale, w_rec, rec_scale, codes0, codes, inside, membrane = saved
     fresh, unit = codes0 is None, torch.ones((), dtype=torch.float64)
     if scale is not None and tables.integers is not None:
         unit = scale.double() / 2.0**tables.integers.shift
@@ -218,7 +215,7 @@ def codes_gradients(
     )  # fmt: skip
     s0 = None if codes0 is None or w_rec is None else (codes0 >= tables.first).to(gx.dtype)
     weight_gradients = _shared_weight_gradients if config.integer else _weight_gradients
-    g_w, g_rec_scale = weight_gradients(gx, out, s0, w_rec, rec_scale, need[5], need[6])
+    g_w, g_rec_scale = weight_gradients(gx, codes, tables.first, s0, w_rec, rec_scale, need[5], need[6])
     g_scale = None
     if need[3] and x is not None and scale is not None:
         g_scale = _reduce_like(scale, (gx * x).sum((0, 1)) / scale.to(gx.dtype))
@@ -239,11 +236,11 @@ def membrane_gradients(
         g_out, g_last, u, start, u0 is None, beta, threshold, w_rec, rec_scale, config, x_steps,
         Needs(beta=need[1], bias=False, theta=need[2]),
     )  # fmt: skip
-    spikes = s0 = None
+    spikes, s0 = u, None
     if w_rec is not None:
         theta = threshold.to(u.dtype)
         spikes, s0 = (u > theta).to(u.dtype), None if u0 is None else (u0 > theta).to(u.dtype)
-    g_w, g_rec_scale = _weight_gradients(gx, spikes, s0, w_rec, rec_scale, need[3], need[4])
+    g_w, g_rec_scale = _weight_gradients(gx, spikes, 0, s0, w_rec, rec_scale, need[3], need[4])
     return (
         _over_input(gx, x_steps) if need[0] else None, _reduce_like(beta, g_beta), _reduce_like(threshold, g_theta),
         g_w, g_rec_scale, gu0 if need[5] else None,
@@ -256,15 +253,19 @@ def _over_input(gx: Tensor, x_steps: int) -> Tensor:
 
 
 def _weight_gradients(
-    ga: Tensor, spikes: Tensor | None, s0: Tensor | None, w_rec: Tensor | None, rec_scale: Tensor | None, need_w: bool,
-    need_scale: bool,
+    ga: Tensor, spikes: Tensor, first: int, s0: Tensor | None, w_rec: Tensor | None, rec_scale: Tensor | None,
+    need_w: bool, need_scale: bool,
 ) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
-    """Gradients of the recurrent weights and of their scale: `sum over t of ga[t] (x) s[t-1]`."""
-    if w_rec is None or spikes is None or not (need_w or need_scale):
+    """Gradients of the recurrent weights and of their scale: `sum over t of ga[t] (x) s[t-1]`.
+
+    `spikes` are the spikes, or uint8 codes that fire from `first` on.
+    """
+    if w_rec is None or not (need_w or need_scale):
         return None, None
-    g_w = _outer_sum(ga[1:].flatten(0, 1), spikes[:-1].flatten(0, 1))
-    if s0 is not None:
-        g_w = g_w + ga[0].T @ s0
+    with torch.autocast(ga.device.type, enabled=False):
+        g_w = _outer_sum(ga[1:].flatten(0, 1), spikes[:-1].flatten(0, 1), first)
+        if s0 is not None:
+            g_w = g_w + ga[0].T @ s0
     g_scale = None
     if rec_scale is not None:
         if need_scale:
@@ -274,21 +275,26 @@ def _weight_gradients(
 
 
 def _shared_weight_gradients(
-    gx: Tensor, spikes: Tensor | None, s0: Tensor | None, w_rec: Tensor | None, scale: Tensor | None, need_w: bool,
+    gx: Tensor, spikes: Tensor, first: int, s0: Tensor | None, w_rec: Tensor | None, scale: Tensor | None, need_w: bool,
     need_scale: bool,
 ) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
     """The same under the integer rule, where `gx` is `scale * ga` already."""
-    g_w, _ = _weight_gradients(gx, spikes, s0, w_rec, None, need_w or need_scale, False)
+    g_w, _ = _weight_gradients(gx, spikes, first, s0, w_rec, None, need_w or need_scale, False)
     if g_w is None or w_rec is None or scale is None or not need_scale:
         return g_w, None
     return g_w, _reduce_like(scale, (g_w * w_rec).sum(1) / scale.reshape(-1))
 
 
-def _outer_sum(ga: Tensor, spikes: Tensor) -> Tensor:
+def _outer_sum(ga: Tensor, spikes: Tensor, first: int) -> Tensor:
     """`ga.T @ spikes`, event by event where spikes are sparse."""
-    from squat.ops.events import add_gradient_rows, events_of
+    from squat.ops.events import MIN_SIZE, add_gradient_rows, events_of, events_of_codes
 
-    events = events_of(spikes)
+    if spikes.dtype != torch.uint8:
+        events = events_of(spikes)
+    elif spikes.device.type == "cpu" and spikes.numel() >= MIN_SIZE:
+        events = events_of_codes(spikes, first)
+    else:
+        events, spikes = None, (spikes >= first).to(ga.dtype)
     return ga.T @ spikes if events is None else add_gradient_rows(events, ga)
 
 

@@ -136,7 +136,7 @@ def _codes_shapes(
 
 
 def _codes_gradient_shapes(
-    g_out: Tensor, g_last: Tensor, saved_out: Optional, codes: Tensor, inside: Tensor, membrane: Tensor,
+    g_out: Tensor, g_last: Tensor, codes: Tensor, inside: Tensor, membrane: Tensor,
     arguments: list[Tensor | None], codes0: Optional, sum_bound: Tensor, config: str, from_code_of_zero: bool,
     need: list[bool],
 ) -> list[Tensor]:  # fmt: skip
@@ -144,19 +144,19 @@ def _codes_gradient_shapes(
 
 
 @operator(
-    "(Tensor g_out, Tensor g_last, Tensor? out, Tensor codes, Tensor inside, Tensor membrane, Tensor?[] arguments,"
+    "(Tensor g_out, Tensor g_last, Tensor codes, Tensor inside, Tensor membrane, Tensor?[] arguments,"
     " Tensor? codes0, Tensor sum_bound, str config, bool from_code_of_zero, bool[] need) -> Tensor[]",
     _codes_gradient_shapes,
 )
 def _lif_codes_gradients(
-    g_out: Tensor, g_last: Tensor, out: Optional, codes: Tensor, inside: Tensor, membrane: Tensor,
+    g_out: Tensor, g_last: Tensor, codes: Tensor, inside: Tensor, membrane: Tensor,
     arguments: list[Any], codes0: Optional, sum_bound: Tensor, config: str, from_code_of_zero: bool, need: list[bool],
 ) -> list[Tensor]:  # fmt: skip
     constants = config_of(config)
     x, beta, threshold, scale, bias, w_rec, rec_scale = arguments
     tables = code_tables(constants, g_out.dtype, beta, threshold, scale, bias, int(sum_bound))
     start = loop.first_codes(codes0, from_code_of_zero, g_out, threshold, constants)
-    saved = loop.SavedCodes(x, beta, threshold, scale, w_rec, rec_scale, start, out, codes, inside, membrane)
+    saved = loop.SavedCodes(x, beta, threshold, scale, w_rec, rec_scale, start, codes, inside, membrane)
     gradients = loop.codes_gradients(_kernels(g_out.device), g_out, g_last, saved, tables, constants, x.shape[0], need)
     wanted = _like(need, (*arguments, g_last))
     return [g.to(a.dtype).contiguous() for g, a in zip(_like(need, gradients), wanted, strict=True)]
@@ -164,19 +164,16 @@ def _lif_codes_gradients(
 
 def _save_codes(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, beta, threshold, scale, bias, w_rec, rec_scale, _, codes0, sum_bound, _, ctx.config, _, ctx.zero, _ = inputs
-    out, _, last, codes, inside, membrane = output
+    _, _, last, codes, inside, membrane = output
     ctx.mark_non_differentiable(last, codes, inside, membrane)
-    spikes = out if w_rec is not None else None
-    ctx.save_for_backward(
-        spikes, codes, inside, membrane, codes0, sum_bound, x, beta, threshold, scale, bias, w_rec, rec_scale
-    )
+    ctx.save_for_backward(codes, inside, membrane, codes0, sum_bound, x, beta, threshold, scale, bias, w_rec, rec_scale)
 
 
 def _differentiate_codes(ctx: Any, g_out: Tensor, g_last: Tensor, *_: Any) -> loop.Gradients:
-    spikes, codes, inside, membrane, codes0, sum_bound, *arguments = ctx.saved_tensors
+    codes, inside, membrane, codes0, sum_bound, *arguments = ctx.saved_tensors
     need = list(ctx.needs_input_grad[:8])
     gradients = _lif_codes_gradients.registered(
-        g_out, g_last, spikes, codes, inside, membrane, arguments, codes0, sum_bound, ctx.config, ctx.zero, need
+        g_out, g_last, codes, inside, membrane, arguments, codes0, sum_bound, ctx.config, ctx.zero, need
     )
     return _given(gradients, need, 7)
 
