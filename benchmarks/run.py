@@ -73,10 +73,14 @@ def work(jobs: list[Record], threads: int, environment: dict[str, str] | None = 
         )  # fmt: skip
         done = 0
         with process:
-            for line in process.stdout or ():
-                if line.startswith("{"):  # libraries print too
-                    done += 1
-                    yield json.loads(line)
+            try:
+                for line in process.stdout or ():
+                    if line.startswith("{"):  # libraries print too
+                        done += 1
+                        yield json.loads(line)
+            except BaseException:  # nobody reads on: an interrupt, or a test that failed
+                process.kill()
+                raise
         if process.returncode:
             said.seek(0)
             lines = said.read().strip().splitlines()
@@ -85,51 +89,50 @@ def work(jobs: list[Record], threads: int, environment: dict[str, str] | None = 
             raise ValueError(f"{what['case']['name']}: the measuring process failed ({what['task']}): {reason}")
 
 
-def refuse_unequal(case: Case, tests: dict[str, bool]) -> None:
-    """No number of a stack that computes something else.
+def check(chosen: Sequence[Case], threads: int, watch: Watch) -> list[dict[str, bool]]:
+    """The equality tests of every case, before anything is measured: no number of a stack that computes something else.
 
     Raises:
-        ValueError: naming the tests that failed.
+        ValueError: naming the case and the tests that failed.
     """
-    failed = [name for name, passed in tests.items() if not passed]
-    if failed:
-        raise ValueError(f"{case.name}: nothing is reported, as an equality test failed: {'; '.join(failed)}")
+    tests, jobs = [], [{"task": "check", "case": asdict(case)} for case in chosen]
+    for case, found in zip(chosen, work(jobs, threads), strict=True):
+        failed = [name for name, passed in found.items() if not passed]
+        if failed:
+            raise ValueError(f"{case.name}: nothing is reported, as an equality test failed: {'; '.join(failed)}")
+        tests.append(found)
+        watch(case.name)
+    return tests
 
 
 def measure(case: Case, repetitions: int, threads: int, watch: Watch) -> Record:
-    """Everything about one case: check and time in one process, memory in one process per stack."""
+    """Time of one case in one process, memory in one process per stack."""
     described = asdict(case)
-    jobs = [{"task": "check", "case": described}, {"task": "time", "case": described, "repetitions": repetitions}]
-    results = work(jobs, threads)
-    tests = next(results)
-    refuse_unequal(case, tests)
+    timed = next(work([{"task": "time", "case": described, "repetitions": repetitions}], threads))
     watch(case.name)
-    record = {"name": case.name, "family": case.family, "settings": case.settings, "threads": threads, "equal": tests}
-    record |= next(results)
     memory: Record = {}
     for name in case.memory:
         memory[name] = {}
         for stack in case.stacks:
-            if stack not in record["skipped"]:
+            if stack not in timed["skipped"]:
                 job = {"task": "memory", "case": described, "measure": name, "stack": stack}
                 memory[name][stack] = next(work([job], threads))
             watch(case.name)
-    return {**record, "memory": memory}
+    return {**_heading(case, threads), **timed, "memory": memory}
 
 
 def smoke(chosen: Sequence[Case], threads: int, watch: Watch) -> list[Record]:
-    """Every case in tiny, all in one process: shows that it works, measures nothing, and no memory."""
-    tiny = [asdict(case.smoke()) for case in chosen]
-    tasks = ({"task": "check"}, {"task": "time", "repetitions": 2})
-    results = work([{**task, "case": case} for case in tiny for task in tasks], threads)
+    """Every case timed twice in one process: shows that it works, measures nothing, and no memory."""
     records = []
-    for case, described in zip(chosen, tiny, strict=True):
-        tests = next(results)
-        refuse_unequal(case, tests)
-        kept = {name: described[name] for name in ("name", "family", "settings")}
-        records.append({**kept, "threads": threads, "equal": tests, **next(results), "memory": {}})
+    jobs = [{"task": "time", "case": asdict(case), "repetitions": 2} for case in chosen]
+    for case, timed in zip(chosen, work(jobs, threads), strict=True):
+        records.append({**_heading(case, threads), **timed, "memory": {}})
         watch(case.name)
     return records
+
+
+def _heading(case: Case, threads: int) -> Record:
+    return {"name": case.name, "family": case.family, "settings": case.settings, "threads": threads}
 
 
 def starts(threads: int, watch: Watch) -> list[Record]:
@@ -151,18 +154,25 @@ def starts(threads: int, watch: Watch) -> list[Record]:
 def run(
     chosen: Sequence[Case], *, repetitions: int, threads: Sequence[int], quick: bool, watch: Watch = lambda name: None
 ) -> Record:
-    """Measure the cases on the largest number of threads, the curves on each; `watch` is called `jobs_of` times."""
+    """Check and measure the cases on the largest number of threads, curves on each; calls `watch` `jobs_of` times.
+
+    Raises:
+        ValueError: if an equality test fails, or a measuring process.
+    """
+    plain = [case for case in chosen if case not in cases.CURVES]
     curves = [case for case in chosen if case in cases.CURVES]
-    plain = [case for case in chosen if case not in curves]
-    load = os.getloadavg()
-    most = max(threads)
+    most, load, first = max(threads), os.getloadavg(), []
+    ordered = [case.smoke() if quick else case for case in (*plain, *curves)]
+    tests = check(ordered, most, watch)
     if quick:
-        records = smoke(chosen, most, watch)
-        measured, curved, first = records[: len(plain)], records[len(plain) :], []
+        records = smoke(ordered, most, watch)
     else:
         first = starts(most, watch) if any(case.name == START_CASE for case in plain) else []
-        measured = [measure(case, repetitions, most, watch) for case in plain]
-        curved = [measure(case, repetitions, count, watch) for count in threads for case in curves]
+        records = [measure(case, repetitions, most, watch) for case in ordered]
+        rest = [count for count in threads if count != most]
+        records += [measure(case, repetitions, count, watch) for count in rest for case in curves]
+    equal = {case.name: found for case, found in zip(ordered, tests, strict=True)}
+    records = [{**record, "equal": equal[record["name"]]} for record in records]
     # Imported when all is measured, as it imports torch: on some systems a worker's peak memory includes its parent's.
     from squat.ablation.records import source_hash
 
@@ -177,18 +187,18 @@ def run(
         "source": source_hash(),
         "pixels": pictures(),
         "start": first,
-        "cases": measured,
-        "curves": curved,
+        "cases": records[: len(plain)],
+        "curves": records[len(plain) :],
     }
 
 
 def jobs_of(chosen: Sequence[Case], threads: Sequence[int], quick: bool) -> int:
     """How often `run` calls `watch`."""
     if quick:
-        return len(chosen)
-    counts = {case.name: 1 + len(case.memory) * len(case.stacks) for case in chosen}
+        return 2 * len(chosen)
+    parts = sum(2 + len(case.memory) * len(case.stacks) for case in chosen)
     curves = sum(case in cases.CURVES for case in chosen)
-    return sum(counts.values()) + curves * (len(threads) - 1) + 3 * (START_CASE in counts)
+    return parts + curves * (len(threads) - 1) + 3 * any(case.name == START_CASE for case in chosen)
 
 
 def profiles(chosen: Sequence[Case], threads: int) -> Iterator[tuple[str, str]]:
