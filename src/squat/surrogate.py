@@ -20,6 +20,9 @@ from squat.checks import check_choice, check_real
 class Surrogate:
     """Base: a scalar shape parameter, `derivative(x)`, and a call that spikes with that gradient."""
 
+    compact = False
+    """Whether the derivative is zero outside some range; the backward pass then leaves neurons out."""
+
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             check_real(name, value, 0.0, open_low=True)
@@ -127,6 +130,7 @@ class Triangular(Surrogate):
         tensor([1.0000, 0.5000, 0.0000])
     """
 
+    compact = True
     width: float = 1.0
 
     def derivative(self, x: Tensor) -> Tensor:
@@ -148,6 +152,7 @@ class Boxcar(Surrogate):
         tensor([1., 1., 0.])
     """
 
+    compact = True
     width: float = 0.5
 
     def derivative(self, x: Tensor) -> Tensor:

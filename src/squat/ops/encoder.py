@@ -207,3 +207,15 @@ def lookup_row(table, code, out):
     else:
         for at in range(0, out.size, LANES):
             lookup(table, code, out, at)
+
+
+@njit(**EXACT)
+def encode_and_look_up(values, encoder, table, code, found, bound, pair):
+    """`encode_row`, and `found[n] = table[code[n]]`; in one go where both tables are registers."""
+    if encoder.way == COUNT and table.size == LANES and values.itemsize == 4:
+        for at in range(0, code.size, LANES):
+            count_above(values, encoder.bounds, code, at)
+            lookup_16(table, code, found, at)
+    else:
+        encode_row(values, encoder, code, bound, pair)
+        lookup_row(table, code, found)

@@ -15,7 +15,7 @@ from numba import get_num_threads, njit, prange
 from torch import Tensor
 
 from squat.ops.choice import adds_rows
-from squat.ops.lif.rows import EXACT
+from squat.ops.encoder import EXACT
 from squat.ops.simd import LANES, append_places, at_least, bit_count, differs, padded, sum_rows_of
 
 MAX_DENSITY = 0.5
@@ -70,7 +70,7 @@ def add_weight_rows(events: Events, weight: Tensor) -> Tensor:
     columns = weight.detach().T
     if max(-float(low), float(high)) * int(events.count.max(initial=0)) < 2**15:
         columns = columns.to(torch.int16)
-    _gather(events.bits, events.count, _padded(columns), out.numpy())
+    _gather(events.bits, events.count, padded_rows(columns), out.numpy())
     return out
 
 
@@ -79,7 +79,7 @@ def add_gradient_rows(events: Events, g: Tensor) -> Tensor:
     limit = MAX_GRADIENT_DENSITY if g.shape[1] >= MIN_GRADIENT_WIDTH else 0.0
     if not adds_rows("weight gradient", events.density, limit):
         return g.detach().T @ dense_rows(events, g.dtype)
-    rows = _padded(g.detach())
+    rows = padded_rows(g.detach())
     total = torch.empty(events.inputs, rows.shape[1], dtype=g.dtype)
     begin, index = _by_input(events.bits, events.count, events.inputs, max(1, RESIDENT // rows.shape[1]))
     _scatter(begin, index, rows, get_num_threads(), total.numpy())
@@ -97,9 +97,9 @@ def _no_events(rows: int, inputs: int) -> Events:
     return Events(np.empty((rows, -(-inputs // LANES)), np.uint16), np.empty(rows, np.int64), inputs)
 
 
-def _padded(table: Tensor) -> np.ndarray:
-    """`[rows, width]` with a width that fills whole vectors."""
-    width = padded(table.shape[1], table.element_size())
+def padded_rows(table: Tensor, vectors: int = 1) -> np.ndarray:
+    """`[rows, width]` with a width that fills whole groups of vectors."""
+    width = padded(table.shape[1], table.element_size(), vectors)
     if width == table.shape[1]:
         return table.contiguous().numpy()
     wide = torch.zeros(table.shape[0], width, dtype=table.dtype)

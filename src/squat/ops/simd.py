@@ -191,9 +191,9 @@ def sum_rows_of(out, at, table, index, begin, stop):
         _one(out, at + column, table, column, index, begin, stop)
 
 
-def padded(width: int, itemsize: int) -> int:
-    """The next width that fills whole vectors."""
-    lanes = VECTOR_BYTES // itemsize
+def padded(width: int, itemsize: int, vectors: int = 1) -> int:
+    """The next width that fills whole groups of vectors."""
+    lanes = vectors * VECTOR_BYTES // itemsize
     return -(-width // lanes) * lanes
 
 
@@ -303,3 +303,71 @@ lookup_16 = _lookup_in_register if HAS_AVX512 else _lookup_plain
 """`lookup_16(table, index, out, at)`: `table[index]` of a group, for 16 entries of 4 bytes, indices int32."""
 lookup = _lookup_in_memory if HAS_AVX512 else _lookup_plain
 """`lookup(table, index, out, at)`: the same for a table of any length."""
+
+
+SAMPLES = 4
+"""Samples that share a row of weights in `add_products_of`."""
+
+
+@intrinsic
+def _add_products(typingctx, sums, factors, table, column, count):
+    """`sums[s, column : +W] += sum over k < count of factors[s, k] * table[k, column : +W]` for `SAMPLES` rows `s`.
+
+    `W` entries are four vectors; multiply-adds may fuse.
+    """
+
+    def build(context, builder, signature, args):
+        column, count = args[3:]
+        kinds, word = signature.args, column.type
+        entry = kinds[2].dtype
+        lanes = VECTOR_BYTES // (entry.bitwidth // 8)
+        vector = ir.VectorType(context.get_value_type(entry), lanes)
+        splat = ir.Constant(ir.VectorType(_INT, lanes), [0] * lanes)
+        arrays = [context.make_array(kinds[i])(context, builder, args[i]) for i in range(3)]
+        widths = [builder.extract_value(array.shape, 1) for array in arrays]
+        own = [[builder.gep(arrays[i].data, [builder.mul(word(s), widths[i])]) for s in range(SAMPLES)] for i in (0, 1)]
+        targets = [
+            builder.gep(own[0][s], [builder.add(column, word(i * lanes))]) for s in range(SAMPLES) for i in range(4)
+        ]
+        base = builder.gep(arrays[2].data, [column])
+        first = [_load(builder, target, vector) for target in targets]
+
+        before = builder.block
+        head, body, done = (builder.append_basic_block(name) for name in ("head", "body", "done"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        k, totals = builder.phi(word), [builder.phi(vector) for _ in targets]
+        k.add_incoming(word(0), before)
+        for total, start in zip(totals, first, strict=True):
+            total.add_incoming(start, before)
+        builder.cbranch(builder.icmp_signed("<", k, count), body, done)
+        builder.position_at_end(body)
+        row = builder.gep(base, [builder.mul(k, widths[2])])
+        parts = [_load(builder, builder.gep(row, [word(i * lanes)]), vector) for i in range(4)]
+        for s in range(SAMPLES):
+            factor = builder.load(builder.gep(own[1][s], [k]))
+            wide = builder.insert_element(ir.Constant(vector, ir.Undefined), factor, _INT(0))
+            wide = builder.shuffle_vector(wide, wide, splat)
+            for i in range(4):
+                total = totals[s * 4 + i]
+                product = builder.fmul(wide, parts[i], flags=("contract",))
+                total.add_incoming(builder.fadd(total, product, flags=("contract",)), body)
+        k.add_incoming(builder.add(k, word(1)), body)
+        builder.branch(head)
+        builder.position_at_end(done)
+        for total, target in zip(totals, targets, strict=True):
+            _store(builder, total, target)
+        return context.get_dummy_value()
+
+    return types.void(sums, factors, table, types.intp, types.intp), build
+
+
+@njit(**_PLAIN)
+def add_products_of(sums, factors, table, count):
+    """`sums += factors[:, :count] @ table[:count]` for `SAMPLES` rows, kept in registers.
+
+    `sums` and `table` have a width of whole groups of four vectors.
+    """
+    step = 4 * VECTOR_BYTES // table.itemsize
+    for column in range(0, table.shape[1], step):
+        _add_products(sums, factors, table, column, count)

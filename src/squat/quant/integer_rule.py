@@ -13,7 +13,9 @@ All roundings are made in float64.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,37 +98,50 @@ def integer_tables(
     Raises:
         ValueError: if not even `shift = 0` fits 32 bits.
     """
-    levels, bound, first = (
-        spec.levels(threshold),
-        spec.boundaries(threshold, torch.float64),
-        spec.first_firing_code(threshold),
-    )
-    levels, scale64 = levels.double(), scale.detach().double().reshape(-1, 1)
-    fires = torch.arange(len(levels)) >= first
-    leak = beta.detach().double().reshape(-1, 1) * levels
-    drop = torch.where(fires, float(threshold), 0.0) if reset == "subtract" else torch.zeros(())
+    levels, bound, fires = _level_arrays(spec, threshold)
+    steps = _float64(scale).reshape(-1, 1)
+    leak = _float64(beta).reshape(-1, 1) * levels
+    drop = np.where(fires, threshold, 0.0) if reset == "subtract" else np.zeros(1)
     if reset == "zero":
-        leak = leak.masked_fill(fires, 0.0)
-    extent = max(float((leak - drop).abs().max()), float(bound.abs().max()), float(levels.abs().max()))
-    reach = extent / float(scale64.min())
-    if bias is not None:
-        reach += float((bias.detach().double() / scale64[:, 0]).abs().max())
+        leak[:, fires] = 0.0
+    offset = None if bias is None else _float64(bias)
+    extent = max(np.abs(leak - drop).max(), np.abs(bound).max(), np.abs(levels).max())
+    reach = extent / steps.min()
+    if offset is not None:
+        reach += np.abs(offset / steps[:, 0]).max()
     shift = 2 * spec.bits
     while shift and (sum_bound + reach) * 2**shift + 2 >= ACCUMULATOR_LIMIT:
         shift -= 1
-    if (sum_bound + reach) * 2**shift + 2 >= ACCUMULATOR_LIMIT:
+    if not (sum_bound + reach) * 2**shift + 2 < ACCUMULATOR_LIMIT:
         raise ValueError(
             f"accumulator of {sum_bound + reach:.3g} weight steps: expected less than 2**31; the weight scale "
-            f"({float(scale64.min()):.3g}) is too small beside the threshold ({threshold:.3g}), or the inputs too large"
+            f"({steps.min():.3g}) is too small beside the threshold ({threshold:.3g}), or the inputs too large"
         )
-    unit = 2.0**shift / scale64
-    bound_int = (bound * unit).floor().to(torch.int64)
-    leak_int = (leak * unit).round().to(torch.int64)
-    table = ((leak - drop) * unit).round().to(torch.int64)
+    unit = 2.0**shift / steps
+    table = np.rint((leak - drop) * unit)
+    bound_int = np.floor(bound * unit)
     if spec.decays:
-        forced = decay_at_least_one_code(leak_int, bound_int, levels)
-        stuck = forced != leak_int
-        table = torch.where(stuck & ~(fires & (reset == "zero")), forced - (drop * unit).round().to(torch.int64), table)
-    ends = torch.stack(((levels[0] * unit[:, 0]).ceil(), (levels[-1] * unit[:, 0]).floor()), dim=-1)
-    bias_int = None if bias is None else (bias.detach().double() * unit[:, 0]).round().to(torch.int32)
-    return IntegerTables(table.to(torch.int32), bound_int.to(torch.int32), bias_int, ends.to(torch.int32), shift)
+        leak_int = np.rint(leak * unit)
+        leak_codes, bound_codes = torch.from_numpy(leak_int).long(), torch.from_numpy(bound_int).long()
+        forced = decay_at_least_one_code(leak_codes, bound_codes, torch.from_numpy(levels)).numpy()
+        stuck = (forced != leak_int) & ~(fires & (reset == "zero"))
+        table = np.where(stuck, forced - np.rint(drop * unit), table)
+    ends = np.stack((np.ceil(levels[0] * unit[:, 0]), np.floor(levels[-1] * unit[:, 0])), axis=-1)
+    bias_int = None if offset is None else _int32(np.rint(offset * unit[:, 0]))
+    return IntegerTables(_int32(table), _int32(bound_int), bias_int, _int32(ends), shift)
+
+
+def _float64(values: Tensor) -> np.ndarray:
+    return values.detach().double().cpu().numpy()
+
+
+def _int32(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values.astype(np.int32))
+
+
+@lru_cache(maxsize=256)
+def _level_arrays(spec: StateSpec, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Levels, boundaries, and which codes fire, in float64; cached, so read-only."""
+    levels = spec.levels(threshold).double().numpy()
+    bound = spec.boundaries(threshold, torch.float64).numpy()
+    return levels, bound, np.arange(len(levels)) >= spec.first_firing_code(threshold)

@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from squat.ops.encoder import make_encoder
+from squat.ops.events import padded_rows
 from squat.ops.lif import cpu_backward as backward
 from squat.ops.lif import cpu_forward as forward
 from squat.ops.lif.protocol import CodesBackward, CodesForward, MembraneBackward, MembraneForward, Needs
 from squat.ops.lif.tables import CodeTables, LoopConfig
+from squat.ops.simd import LANES
 from squat.ops.threads import use_torch_threads
 
 
@@ -29,21 +32,28 @@ def forward_codes(
     membrane = torch.empty((steps, batch, neurons) if keep_membrane else (0, 0, 0), dtype=membrane_type)
     levels = _array(None if config.spiking else tables.levels, x.dtype)
     start = _array(codes0, torch.uint8, (0, 0)) if codes0 is not None else np.zeros((batch, neurons), np.uint8)
-    written = (tables.first, _drops(config), levels, out.numpy(), codes.numpy(), inside.numpy(), membrane.numpy())
+    written = (
+        np.int32(tables.first), _drops(config), levels, out.numpy(), codes.numpy(), inside.numpy(), membrane.numpy()
+    )  # fmt: skip
+    current = _array(x, x.dtype)
     if tables.integers is not None:
         integers = tables.integers
-        limit = np.nextafter(np.array(input_bound, dtype=out.numpy().dtype), np.inf)
-        good = forward.forward_integer(
-            _array(x, x.dtype), start, fresh, np.int32(integers.shift), integers.table.numpy(), integers.bound.numpy(),
-            _inverse_step(integers.bound, config), _array(integers.bias, torch.int32), integers.ends.numpy(),
-            _array(_transposed(w_rec), torch.int16, (0, 0)), limit, *written,
+        # Spikes of a row weigh up to this much, so int16 sums hold them or not.
+        largest = 0 if w_rec is None else int(w_rec.detach().abs().max()) * neurons
+        kind = torch.int16 if largest < 2**15 else torch.int32
+        good = forward.integers_within(current.reshape(-1), np.nextafter(current.dtype.type(input_bound), np.inf))
+        bound = integers.bound.numpy()
+        forward.forward_integer(
+            current, start, fresh, np.int32(integers.shift), _padded_table(integers.table), make_encoder(bound[0]),
+            bound[: 0 if len(bound) == 1 else None], _array(_or_zeros(integers.bias, neurons), torch.int32),
+            integers.ends.numpy(), _presynaptic_first(w_rec, kind), *written,
         )  # fmt: skip
-    else:
-        good = forward.forward_float(
-            _array(x, x.dtype), start, fresh, tables.leak.numpy(), tables.reset.numpy(), tables.bound.numpy(),
-            _inverse_step(tables.bound, config), _array(_transposed(w_rec), x.dtype, (0, 0)),
-            _per_neuron(rec_scale, neurons, x.dtype), tables.levels[[0, -1]].numpy(), *written,
-        )  # fmt: skip
+        return CodesForward(out, codes, inside, membrane, good)
+    good = forward.forward_float(
+        current, start, fresh, _padded_table(tables.leak), tables.reset.max().numpy()[()],
+        make_encoder(tables.bound[0].numpy()), _presynaptic_first(w_rec, x.dtype),
+        _per_neuron(rec_scale, neurons, x.dtype), tables.levels[[0, -1]].numpy(), *written,
+    )  # fmt: skip
     return CodesForward(out, codes, inside, membrane, bool(good.all()))
 
 
@@ -59,8 +69,8 @@ def backward_codes(
     start = _array(codes0, torch.uint8, (0, 0)) if codes0 is not None else np.zeros((batch, neurons), np.uint8)
     backward.backward_codes(
         _array(g_out, dtype), _array(g_last, dtype), codes.numpy(), start, fresh, _array(beta.reshape(-1), dtype),
-        _array(tables.levels, dtype), _array(tables.surrogate, dtype), _array(tables.keep, dtype), tables.first,
-        _drops(config), config.reset == "subtract", config.spiking, _scaled_recurrent(w_rec, rec_scale, dtype),
+        _array(tables.levels, dtype), _padded_table(tables.surrogate.to(dtype)), tables.first, config.reset == "zero",
+        _drops(config), config.reset == "subtract", config.spiking, *_recurrent(w_rec, rec_scale, dtype, config),
         _per_scale(scale, dtype), inside.numpy(), config.clipped, membrane.numpy(), _array(unit.reshape(-1), dtype),
         float(threshold), gx.numpy(), gu0.numpy(), g_beta.numpy(), g_bias.numpy(), g_theta.numpy(),
     )  # fmt: skip
@@ -79,8 +89,8 @@ def forward_membrane(
     good = forward.forward_membrane(
         _array(x, x.dtype), _array(u0, x.dtype), _array(beta.reshape(-1), x.dtype), _array(threshold, x.dtype)[()],
         config.reset == "subtract", config.reset == "zero", _drops(config),
-        _array(_transposed(w_rec), x.dtype, (0, 0)), _per_neuron(rec_scale, neurons, x.dtype), config.spiking,
-        out.numpy(), u.numpy(),
+        _presynaptic_first(w_rec, x.dtype), _per_neuron(rec_scale, neurons, x.dtype), config.spiking, out.numpy(),
+        u.numpy(),
     )  # fmt: skip
     return MembraneForward(out, u, bool(good.all()))
 
@@ -102,7 +112,7 @@ def backward_membrane(
         _array(g_out, dtype), _array(g_last, dtype), u.numpy(), _array(u0, dtype), fresh,
         _array(slope, dtype, (0, 0, 0)), _array(slope0, dtype, (0, 0)), _array(beta.reshape(-1), dtype),
         theta.numpy()[()], config.reset == "subtract", config.reset == "zero", _drops(config), config.spiking,
-        _scaled_recurrent(w_rec, rec_scale, dtype), gx.numpy(), gu0.numpy(), g_beta.numpy(), g_theta.numpy(),
+        *_recurrent(w_rec, rec_scale, dtype, config), gx.numpy(), gu0.numpy(), g_beta.numpy(), g_theta.numpy(),
     )  # fmt: skip
     g_beta_sum, _, g_theta_sum = _totals(needs, g_beta, g_bias, g_theta)
     return MembraneBackward(gx, gu0, g_beta_sum, g_theta_sum)
@@ -127,24 +137,33 @@ def _per_scale(scale: Tensor | None, dtype: torch.dtype) -> np.ndarray:
     return _array(torch.ones(1) if scale is None else scale.reshape(-1), dtype)
 
 
-def _transposed(w_rec: Tensor | None) -> Tensor | None:
-    return None if w_rec is None else w_rec.detach().T
+def _or_zeros(bias: Tensor | None, neurons: int) -> Tensor:
+    return torch.zeros(neurons, dtype=torch.int32) if bias is None else bias
 
 
-def _scaled_recurrent(w_rec: Tensor | None, rec_scale: Tensor | None, dtype: torch.dtype) -> np.ndarray:
-    if w_rec is not None and rec_scale is not None:
-        w_rec = w_rec.detach() * rec_scale.detach().reshape(-1, 1)
-    return _array(w_rec, dtype, (0, 0))
+def _presynaptic_first(w_rec: Tensor | None, dtype: torch.dtype) -> np.ndarray:
+    """`[N, N]` with a row for each presynaptic neuron, padded to whole vectors."""
+    if w_rec is None:
+        return _array(None, dtype, (0, 0))
+    return padded_rows(w_rec.detach().to(dtype).T)
 
 
-def _inverse_step(bounds: Tensor, config: LoopConfig) -> float:
-    """Codes per unit, for the constant-time encoder of evenly spaced boundaries; 0 for the others."""
-    if config.state is None or not config.state.evenly_spaced or len(bounds) > 1 or bounds.shape[-1] < 2:
-        return 0.0
-    step = float(bounds[0, -1].double() - bounds[0, 0].double()) / (bounds.shape[-1] - 1)
-    # Integer boundaries are rounded by up to one unit: the kernel repairs a guess by one code, so steps must be wider.
-    wide_enough = step >= 4 if bounds.dtype == torch.int32 else step > 0
-    return 1.0 / step if wide_enough else 0.0
+def _recurrent(
+    w_rec: Tensor | None, rec_scale: Tensor | None, dtype: torch.dtype, config: LoopConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scaled recurrent weights, padded; and their transpose if the surrogate is zero somewhere."""
+    if w_rec is None:
+        return _array(None, dtype, (0, 0)), _array(None, dtype, (0, 0))
+    scaled = w_rec.detach().to(dtype)
+    if rec_scale is not None:
+        scaled = scaled * rec_scale.detach().to(dtype).reshape(-1, 1)
+    compact = config.spiking and config.surrogate is not None and config.surrogate.compact
+    return padded_rows(scaled, vectors=4), _array(scaled.T if compact else None, dtype, (0, 0))
+
+
+def _padded_table(table: Tensor) -> np.ndarray:
+    """A table whose last axis is the code, with at least as many entries as a register has."""
+    return torch.nn.functional.pad(table.detach(), (0, max(0, LANES - table.shape[-1]))).numpy()
 
 
 def _gradients(like: Tensor, dtype: torch.dtype, x_steps: int, recurrent: bool, needs: Needs) -> tuple[Tensor, ...]:

@@ -1,8 +1,10 @@
-"""LIF loops compiled with numba: one task per sample and block of neurons walks through time with its state in cache.
+"""Forward LIF loops compiled with numba: one task per sample and block of neurons walks through time with its state in
+cache.
 
-The forward kernels are compiled without fast-math, so no multiply-add is fused and values equal `reference.py` bit for
-bit. All arrays are C-contiguous; `x` has one time step if the input is constant; `w_rec` is presynaptic first
-and of size 0 without recurrence. Each kernel returns one flag per task: False if an input was not as promised.
+Compiled without fast-math, so no multiply-add is fused and values equal `reference.py` bit for bit. All arrays are
+C-contiguous; `x` has one time step if the input is constant; `w_rec` is presynaptic first, padded to whole vectors, and
+of size 0 without recurrence. Rows of a task have whole groups of `LANES` neurons; what lies behind the last neuron is
+never read out.
 """
 
 from __future__ import annotations
@@ -10,42 +12,104 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from squat.ops.encoder import encode_and_look_up, encode_row, lookup_row
 from squat.ops.lif.rows import (
     EXACT,
-    add_by_code,
-    add_rows,
     add_scaled,
     clear_above,
     clear_fired,
     decay_row,
-    encode_row,
-    leak_row,
     list_above,
     list_firing,
     note_not_finite,
     pack_in_range,
-    read_integers,
-    reset_row,
-    shift_row,
     subtract_fired,
-    sum_rows,
-    write_codes,
-    write_output,
     write_spikes,
+    write_step,
 )
+from squat.ops.simd import LANES, sum_rows_of
 
 BLOCK = 1024
 """Neurons of a task without recurrence (a multiple of 8): its rows stay in the first-level cache."""
 
 
 @njit(parallel=True, **EXACT)
+def integers_within(x, limit):
+    """Whether every entry of a flat array is an integer of at most `limit` in magnitude."""
+    tasks = (x.size + BLOCK - 1) // BLOCK
+    good = np.ones(tasks, np.bool_)
+    for task in prange(tasks):
+        wrong = 0
+        for n in range(task * BLOCK, min((task + 1) * BLOCK, x.size)):
+            wrong |= not (abs(x[n]) <= limit and x.dtype.type(np.int32(x[n])) == x[n])
+        good[task] = wrong == 0
+    return good.all()
+
+
+@njit(parallel=True, **EXACT)
 def forward_integer(
-    x, codes0, fresh, shift, table, bound, inverse_step, bias, ends, w_rec, limit, first, drop, levels, out, codes,
-    inside, acc_out,
+    x, codes0, fresh, shift, table, encoder, bound, bias, ends, w_rec, first, drop, levels, out, codes, inside, acc_out,
 ):  # fmt: skip
     """Integer rule. Writes outputs, codes, packed in-range bits and accumulators (the last two if they have size).
 
-    Fails where a current is no integer within `limit`.
+    `bound` has size only where neurons have bounds of their own; else `encoder` has them.
+    """
+    steps, batch, neurons = codes.shape
+    recurrent = w_rec.size > 0
+    width = neurons if recurrent else BLOCK
+    blocks = (neurons + width - 1) // width
+    for task in prange(batch * blocks):
+        b, start = task // blocks, (task % blocks) * width
+        stop = min(neurons, start + width)
+        size, room = stop - start, (stop - start + LANES - 1) // LANES * LANES
+        acc, value, code = np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room, np.int32)
+        near, pair = np.empty(room, np.int32), np.empty(room, np.int32)
+        total, spikers = np.zeros(w_rec.shape[1], w_rec.dtype), np.empty(room + LANES, np.int32)
+        offset = bias[start:stop]
+        own_table = table[start:stop] if table.shape[0] > 1 else table
+        if not fresh:
+            for n in range(size):
+                code[n] = codes0[b, start + n]
+            _by_code(own_table, code, value, size)
+        for t in range(steps):
+            row = x[min(t, x.shape[0] - 1), b, start:stop]
+            started = t > 0 or not fresh
+            if recurrent and started:
+                sum_rows_of(total, 0, w_rec, spikers, 0, list_firing(code, size, first, spikers))
+                for n in range(size):
+                    acc[n] = ((np.int32(row[n]) + np.int32(total[n])) << shift) + (offset[n] + value[n])
+            else:
+                for n in range(size):
+                    acc[n] = (np.int32(row[n]) << shift) + (offset[n] + value[n])
+            if drop and started:
+                clear_fired(acc, code, first)
+            if bound.shape[0] > 1:
+                for n in range(size):
+                    code[n] = np.searchsorted(bound[start + n], acc[n])
+                _by_code(own_table, code, value, size)
+            elif own_table.shape[0] > 1:
+                encode_row(acc, encoder, code, near, pair)
+                _by_code(own_table, code, value, size)
+            else:
+                encode_and_look_up(acc, encoder, own_table[0], code, value, near, pair)
+            write_step(code, first, levels, codes[t, b, start:stop], out[t, b, start:stop])
+            if inside.size and ends.shape[0] == 1:
+                pack_in_range(acc, ends[0, 0], ends[0, 1], size, inside[t, b, start // 8 : (stop + 7) // 8])
+            elif inside.size:
+                for n in range(size):  # per-channel ends: 1 where in range, which the packer then tests
+                    pair[n] = acc[n] >= ends[start + n, 0] and acc[n] <= ends[start + n, 1]
+                pack_in_range(pair, np.int32(1), np.int32(1), size, inside[t, b, start // 8 : (stop + 7) // 8])
+            if acc_out.size:
+                acc_out[t, b, start:stop] = acc[:size]
+
+
+@njit(parallel=True, **EXACT)
+def forward_float(
+    x, codes0, fresh, leak, theta, encoder, w_rec, rec_scale, ends, first, drop, levels, out, codes, inside, a_out,
+):  # fmt: skip
+    """Float rule with quantized states; `theta` is subtracted after a spike. Writes as `forward_integer`.
+
+    Returns one flag per task: False where a membrane is not finite.
     """
     steps, batch, neurons = codes.shape
     recurrent = w_rec.size > 0
@@ -55,81 +119,53 @@ def forward_integer(
     for task in prange(batch * blocks):
         b, start = task // blocks, (task % blocks) * width
         stop = min(neurons, start + width)
-        size = stop - start
-        acc, total, wrong = np.zeros(size, np.int32), np.zeros(size, np.int32), np.zeros(size, np.int32)
-        peak, code, spikers = np.zeros(size, x.dtype), np.zeros(size, np.uint32), np.zeros(size + 1, np.int64)
-        own_table = table[start:stop] if table.shape[0] > 1 else table
-        own_bound = bound[start:stop] if bound.shape[0] > 1 else bound
-        for n in range(size):
-            code[n] = codes0[b, start + n]
-        for t in range(steps):
-            read_integers(x[min(t, x.shape[0] - 1), b, start:stop], acc, wrong, peak)
-            started = t > 0 or not fresh
-            if recurrent and started:
-                sum_rows(spikers, list_firing(code, first, spikers), w_rec, total)
-                add_rows(acc, total)
-            shift_row(acc, shift, bias[start:stop])
-            if started:
-                add_by_code(acc, own_table, code)
-                if drop:
-                    clear_fired(acc, code, first)
-            encode_row(acc, own_bound, inverse_step, code)
-            write_codes(code, codes[t, b, start:stop])
-            write_output(code, first, levels, out[t, b, start:stop])
-            if inside.size and ends.shape[0] == 1:
-                pack_in_range(acc, ends[0, 0], ends[0, 1], inside[t, b, start // 8 : (stop + 7) // 8])
-            elif inside.size:
-                for n in range(size):  # per-channel ends: 1 where in range, which the packer then tests
-                    total[n] = acc[n] >= ends[start + n, 0] and acc[n] <= ends[start + n, 1]
-                pack_in_range(total, 1, 1, inside[t, b, start // 8 : (stop + 7) // 8])
-            if acc_out.size:
-                acc_out[t, b, start:stop] = acc
-        good[task] = wrong.max() == 0 and peak.max() <= limit
-    return good
-
-
-@njit(parallel=True, **EXACT)
-def forward_float(
-    x, codes0, fresh, leak, reset, bound, inverse_step, w_rec, rec_scale, ends, first, drop, levels, out, codes, inside,
-    a_out,
-):  # fmt: skip
-    """Float rule with quantized states. Writes as `forward_integer`; fails where a membrane is not finite."""
-    steps, batch, neurons = codes.shape
-    recurrent = w_rec.size > 0
-    width = neurons if recurrent else BLOCK
-    blocks = (neurons + width - 1) // width
-    good = np.ones(batch * blocks, np.bool_)
-    for task in prange(batch * blocks):
-        b, start = task // blocks, (task % blocks) * width
-        stop = min(neurons, start + width)
-        size = stop - start
-        a, total, poison = np.zeros(size, x.dtype), np.zeros(size, x.dtype), np.zeros(size, x.dtype)
-        code, spikers = np.zeros(size, np.uint32), np.zeros(size + 1, np.int64)
+        size, room = stop - start, (stop - start + LANES - 1) // LANES * LANES
+        a, value, poison = np.zeros(room, x.dtype), np.zeros(room, x.dtype), np.zeros(room, x.dtype)
+        code, near, pair = np.zeros(room, np.int32), np.empty(room, x.dtype), np.empty(room, np.int32)
+        total, spikers = np.zeros(w_rec.shape[1], w_rec.dtype), np.empty(room + LANES, np.int32)
         own_leak = leak[start:stop] if leak.shape[0] > 1 else leak
-        for n in range(size):
-            code[n] = codes0[b, start + n]
+        if not fresh:
+            for n in range(size):
+                code[n] = codes0[b, start + n]
+            _by_code(own_leak, code, value, size)
         for t in range(steps):
-            current = x[min(t, x.shape[0] - 1), b, start:stop]
+            row = x[min(t, x.shape[0] - 1), b, start:stop]
             if t > 0 or not fresh:
-                leak_row(a, own_leak, code, current)
+                for n in range(size):
+                    a[n] = value[n] + row[n]
                 if recurrent:
-                    sum_rows(spikers, list_firing(code, first, spikers), w_rec, total)
+                    sum_rows_of(total, 0, w_rec, spikers, 0, list_firing(code, size, first, spikers))
                     add_scaled(a, total, rec_scale)
-                reset_row(a, reset, code)
+                if theta != 0:
+                    for n in range(size):
+                        a[n] -= theta if code[n] >= first else x.dtype.type(0)
                 if drop:
                     clear_fired(a, code, first)
             else:
-                a[:] = current
+                a[:size] = row
             note_not_finite(a, poison)
-            encode_row(a, bound, inverse_step, code)
-            write_codes(code, codes[t, b, start:stop])
-            write_output(code, first, levels, out[t, b, start:stop])
+            if own_leak.shape[0] > 1:
+                encode_row(a, encoder, code, near, pair)
+                _by_code(own_leak, code, value, size)
+            else:
+                encode_and_look_up(a, encoder, own_leak[0], code, value, near, pair)
+            write_step(code, first, levels, codes[t, b, start:stop], out[t, b, start:stop])
             if inside.size:
-                pack_in_range(a, ends[0], ends[1], inside[t, b, start // 8 : (stop + 7) // 8])
+                pack_in_range(a, ends[0], ends[1], size, inside[t, b, start // 8 : (stop + 7) // 8])
             if a_out.size:
-                a_out[t, b, start:stop] = a
+                a_out[t, b, start:stop] = a[:size]
         good[task] = poison.sum() == 0
     return good
+
+
+@njit(**EXACT)
+def _by_code(table, code, value, size):
+    """`value = table[0 or neuron, code]`."""
+    if table.shape[0] > 1:
+        for n in range(size):
+            value[n] = table[n, code[n]]
+    else:
+        lookup_row(table[0], code, value)
 
 
 @njit(parallel=True, **EXACT)
@@ -144,14 +180,14 @@ def forward_membrane(x, u0, beta, theta, subtract, zero, drop, w_rec, rec_scale,
         b, start = task // blocks, (task % blocks) * width
         stop = min(neurons, start + width)
         size = stop - start
-        u, a, total = np.zeros(size, x.dtype), np.zeros(size, x.dtype), np.zeros(size, x.dtype)
-        poison, spikers = np.zeros(size, x.dtype), np.zeros(size + 1, np.int64)
+        u, a, poison = np.zeros(size, x.dtype), np.zeros(size, x.dtype), np.zeros(size, x.dtype)
+        total, spikers = np.zeros(w_rec.shape[1], x.dtype), np.empty(size + 1, np.int32)
         own_beta = beta[start:stop] if beta.size > 1 else beta
         u[:] = u0[b, start:stop]
         for t in range(steps):
             decay_row(a, u, theta, own_beta, x[min(t, x.shape[0] - 1), b, start:stop], zero)
             if recurrent:
-                sum_rows(spikers, list_above(u, theta, spikers), w_rec, total)
+                sum_rows_of(total, 0, w_rec, spikers, 0, list_above(u, theta, spikers))
                 add_scaled(a, total, rec_scale)
             if subtract:
                 subtract_fired(a, u, theta)

@@ -1,139 +1,23 @@
 """Steps of the LIF loops on one row of neurons, compiled with numba.
 
-Each is a plain loop over few arrays without branches, so that the compiler vectorises it. Codes are `uint32` in these
-rows: an unsigned index needs no test for negative values. Nothing here uses fast-math, see `cpu_forward.py`.
+Each is a plain loop over few arrays without branches, so that the compiler vectorises it. Rows of codes (int32) and
+accumulators may be longer than what is written from them. Nothing here uses fast-math, see `cpu_forward.py`.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import njit
 
-LINEAR_SEARCH = 15
-"""Up to this many boundaries counting all of them (vectorised) beats a binary search."""
-
-EXACT: dict[str, Any] = {"cache": True, "fastmath": False, "error_model": "numpy", "boundscheck": False}
-
-
-@njit(**EXACT)
-def encode_row(values, bounds, inverse_step, code):
-    """`code[n] = #{k : values[n] > bounds[., k]}`; `inverse_step > 0` says that the bounds are evenly spaced."""
-    count = bounds.shape[1]
-    if bounds.shape[0] > 1:
-        for n in range(code.size):
-            code[n] = np.searchsorted(bounds[n], values[n])
-    elif count <= LINEAR_SEARCH:
-        code[:] = 0
-        for k in range(count):
-            _count_above(values, bounds[0, k], code)
-    elif inverse_step > 0:
-        _guess_and_repair(values, bounds[0], inverse_step, code)
-    else:
-        code[:] = 0
-        step = (count + 1) // 2
-        while step > 0:
-            _half(values, bounds[0], np.uint32(step), code)
-            step //= 2
-
-
-@njit(**EXACT)
-def _count_above(values, bound, code):
-    for n in range(code.size):
-        code[n] += np.uint32(values[n] > bound)
-
-
-@njit(**EXACT)
-def _half(values, bounds, step, code):
-    """One step of a binary search for `2**bits - 1` bounds."""
-    for n in range(code.size):
-        code[n] += step * np.uint32(values[n] > bounds[code[n] + step - np.uint32(1)])
-
-
-@njit(**EXACT)
-def _guess_and_repair(values, bounds, inverse_step, code):
-    """A guess by arithmetic is off by one code at most; two comparisons with the true bounds repair it."""
-    first, scale, count = np.float32(bounds[0]), np.float32(inverse_step), np.float32(bounds.size)
-    for n in range(code.size):
-        guess = (np.float32(values[n]) - first) * scale + np.float32(1)
-        # In this order NaN becomes 0, not a wild index.
-        guess = guess if guess > np.float32(0) else np.float32(0)
-        guess = guess if guess < count else count
-        code[n] = np.uint32(np.int32(guess))
-    last = np.uint32(bounds.size - 1)
-    for n in range(code.size):
-        below = max(code[n], np.uint32(1)) - np.uint32(1)
-        code[n] -= np.uint32(code[n] > 0) & np.uint32(values[n] <= bounds[below])
-    for n in range(code.size):
-        code[n] += np.uint32(code[n] <= last) & np.uint32(values[n] > bounds[min(code[n], last)])
-
-
-@njit(**EXACT)
-def read_integers(current, acc, wrong, peak):
-    """`acc = int(current)`; notes what was no integer, and the largest magnitude."""
-    for n in range(acc.size):
-        z = np.int32(current[n])
-        acc[n] = z
-        wrong[n] |= np.int32(current.dtype.type(z) != current[n])
-        magnitude = abs(current[n])
-        peak[n] = magnitude if magnitude > peak[n] else peak[n]
-
-
-@njit(**EXACT)
-def add_rows(acc, other):
-    """`acc += other`."""
-    for n in range(acc.size):
-        acc[n] += other[n]
+from squat.ops.encoder import EXACT
+from squat.ops.simd import LANES, append_places, at_least
 
 
 @njit(**EXACT)
 def add_scaled(a, total, scale):
     """`a += total * scale`, rounded twice."""
-    for n in range(a.size):
+    for n in range(scale.size):
         a[n] += total[n] * scale[n]
-
-
-@njit(**EXACT)
-def shift_row(acc, shift, bias):
-    """`acc = (acc << shift) + bias`."""
-    if bias.size:
-        for n in range(acc.size):
-            acc[n] = (acc[n] << shift) + bias[n]
-    else:
-        for n in range(acc.size):
-            acc[n] = acc[n] << shift
-
-
-@njit(**EXACT)
-def add_by_code(acc, table, code):
-    """`acc += table[0 or n, code]`."""
-    if table.shape[0] > 1:
-        for n in range(acc.size):
-            acc[n] += table[n, code[n]]
-    else:
-        row = table[0]
-        for n in range(acc.size):
-            acc[n] += row[code[n]]
-
-
-@njit(**EXACT)
-def leak_row(a, leak, code, current):
-    """`a = leak[0 or n, code] + current`."""
-    if leak.shape[0] > 1:
-        for n in range(a.size):
-            a[n] = leak[n, code[n]] + current[n]
-    else:
-        row = leak[0]
-        for n in range(a.size):
-            a[n] = row[code[n]] + current[n]
-
-
-@njit(**EXACT)
-def reset_row(a, reset, code):
-    """`a -= reset[code]`."""
-    for n in range(a.size):
-        a[n] -= reset[code[n]]
 
 
 @njit(**EXACT)
@@ -151,30 +35,27 @@ def note_not_finite(a, poison):
 
 
 @njit(**EXACT)
-def write_codes(code, codes):
-    """Codes as bytes."""
-    for n in range(code.size):
-        codes[n] = np.uint8(code[n])
-
-
-@njit(**EXACT)
-def write_output(code, first, levels, out):
-    """Spikes, or levels if there are any."""
+def write_step(code, first, levels, codes, out):
+    """Codes as bytes, and spikes, or levels if there are any."""
     if levels.size:
-        for n in range(code.size):
+        for n in range(out.size):
+            codes[n] = np.uint8(code[n])
             out[n] = levels[code[n]]
     else:
-        for n in range(code.size):
+        for n in range(out.size):
+            codes[n] = np.uint8(code[n])
             out[n] = out.dtype.type(code[n] >= first)
 
 
 @njit(**EXACT)
-def list_firing(code, first, spikers):
-    """Indices of the codes that fire, in order; returns how many."""
+def list_firing(code, size, first, spikers):
+    """Indices of the codes that fire, in order; returns how many. `spikers` has room for `LANES` more."""
     count = 0
-    for n in range(code.size):
-        spikers[count] = n
-        count += np.int64(code[n] >= first)
+    for at in range(0, code.size, LANES):
+        bits = at_least(code, at, np.int32(first))
+        if at + LANES > size:
+            bits &= (np.uint32(1) << np.uint32(size - at)) - np.uint32(1)
+        count += append_places(bits, at, spikers, count)
     return count
 
 
@@ -189,19 +70,11 @@ def list_above(u, theta, spikers):
 
 
 @njit(**EXACT)
-def sum_rows(spikers, count, w_rec, total):
-    """`total = sum of the rows of w_rec that spiked`, in index order."""
-    total[:] = 0
-    for k in range(count):
-        add_rows(total, w_rec[spikers[k]])
-
-
-@njit(**EXACT)
-def pack_in_range(values, low, high, packed):
+def pack_in_range(values, low, high, size, packed):
     """One bit a value, eight a byte, lowest bit first: whether it lies in `[low, high]`."""
     for k in range(packed.size):
         byte = np.uint32(0)
-        for bit in range(min(8, values.size - 8 * k)):
+        for bit in range(min(8, size - 8 * k)):
             value = values[8 * k + bit]
             byte |= np.uint32(value >= low and value <= high) << np.uint32(bit)
         packed[k] = byte

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -70,23 +71,35 @@ def code_tables(
     sum_bound: int = 0,
 ) -> CodeTables:
     """Tables of a loop with quantized states; see `CodeTables`."""
-    spec, theta = config.state, float(threshold.detach())
-    if spec is None:
+    if config.state is None:
         raise ValueError("config.state=None: code tables exist for quantized states only")
-    levels, bound, first = level_tables(spec, theta, dtype)
-    fires = torch.arange(len(levels)) >= first
-    cleared = fires & (config.reset == "zero")
+    theta = float(threshold.detach())
+    levels, bound, fires, cleared, slope = _constants(config, theta, dtype)
     leak = (beta.detach().to(dtype).reshape(-1, 1) * levels).masked_fill(cleared, 0.0)
-    if spec.decays:
-        leak = torch.where(cleared, leak, decay_at_least_one_code(leak, bound[None], levels))
-    reset = torch.where(fires & (config.reset == "subtract"), torch.tensor(theta, dtype=dtype), 0.0)
-    if config.spiking and config.surrogate is not None:
-        slope = config.surrogate.derivative(levels - torch.tensor(theta, dtype=dtype))
-    else:
-        slope, first = torch.ones_like(levels), len(levels)
+    if config.state.decays:
+        leak = torch.where(cleared, leak, decay_at_least_one_code(leak, bound, levels))
     integers = None
     if config.integer and scale is not None:
         integers = integer_tables(
-            spec, beta=beta, threshold=theta, scale=scale, bias=bias, sum_bound=sum_bound, reset=config.reset
+            config.state, beta=beta, threshold=theta, scale=scale, bias=bias, sum_bound=sum_bound, reset=config.reset
         )
-    return CodeTables(levels, bound[None], leak, reset, slope, 1.0 - cleared.to(dtype), first, integers)
+    reset = fires.to(dtype) * theta if config.reset == "subtract" else torch.zeros_like(levels)
+    first = len(levels) - int(fires.sum()) if _spikes(config) else len(levels)
+    return CodeTables(levels, bound, leak, reset, slope, 1.0 - cleared.to(dtype), first, integers)
+
+
+def _spikes(config: LoopConfig) -> bool:
+    return config.spiking and config.surrogate is not None
+
+
+@lru_cache(maxsize=256)
+def _constants(config: LoopConfig, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Levels, boundaries, which codes fire, which the reset clears, and the surrogate; cached, so read-only."""
+    assert config.state is not None
+    levels, bound, first = level_tables(config.state, theta, dtype)
+    fires = torch.arange(len(levels)) >= first
+    cleared = fires & (config.reset == "zero")
+    slope = torch.ones_like(levels)
+    if config.spiking and config.surrogate is not None:
+        slope = config.surrogate.derivative(levels - torch.tensor(theta, dtype=dtype))
+    return levels, bound[None], fires, cleared, slope
