@@ -12,12 +12,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
 from squat.ops.simd import LANES, count_above, float_bits, lookup, lookup_16
 
 EXACT: dict[str, Any] = {"cache": True, "fastmath": False, "error_model": "numpy", "boundscheck": False}
 
+CHUNK = 4096
+"""Values of a task."""
 COUNT, EVEN, EXPONENTIAL, HALVES = range(4)
 """Ways to find a code."""
 EVEN_SIZES = (256, 512, 1024, 2048)
@@ -219,3 +221,23 @@ def encode_and_look_up(values, encoder, table, code, found, bound, pair):
     else:
         encode_row(values, encoder, code, bound, pair)
         lookup_row(table, code, found)
+
+
+@njit(parallel=True, **EXACT)
+def encode_all(values, encoder, table, out):
+    """`out = table[code]` for every value of a flat array; False if one is not finite."""
+    tasks = (values.size + CHUNK - 1) // CHUNK
+    finite = np.ones(tasks, np.bool_)
+    for task in prange(tasks):
+        start, stop = task * CHUNK, min((task + 1) * CHUNK, values.size)
+        row, near = np.zeros(CHUNK, values.dtype), np.empty(CHUNK, values.dtype)
+        code, pair = np.empty(CHUNK, np.int32), np.empty(CHUNK, np.int32)
+        total = values.dtype.type(0)
+        for n in range(stop - start):
+            row[n] = values[start + n]
+            total += np.float32(not np.isfinite(row[n]))
+        encode_row(row, encoder, code, near, pair)
+        for n in range(stop - start):
+            out[start + n] = table[code[n]]
+        finite[task] = total == 0
+    return finite.all()

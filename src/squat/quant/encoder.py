@@ -1,4 +1,4 @@
-"""Codes and quantized values of a tensor, in plain PyTorch: the specification that every kernel is tested against."""
+"""Codes and quantized values of a tensor: plain PyTorch, the specification, and a compiled kernel for many values."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ def encode(spec: StateSpec, x: Tensor, threshold: float = 1.0) -> Tensor:
     """Codes of `x` under `spec`; see `StateSpec.encode`."""
     x = _checked(x)
     threshold = check_real("threshold", threshold, 0.0, open_low=True)
+    if _compiled(x):
+        return _with_kernel(x, spec, threshold, torch.uint8)
+    _refuse_not_finite(bool(torch.isfinite(x).all()))
     _, bounds, _ = level_tables(spec, threshold, x.dtype)
     return count_below(x, bounds.to(x.device), spec.evenly_spaced).to(torch.uint8)
 
@@ -63,11 +66,12 @@ class _Quantize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, spec: StateSpec, threshold: float, clipped: bool) -> Tensor:
-        codes = encode(spec, x, threshold)
         levels = level_tables(spec, threshold, torch.float32)[0].to(x.device, x.dtype)
         if clipped:
             ctx.save_for_backward((x >= levels[0]) & (x <= levels[-1]))
-        return levels[codes.int()]
+        if _compiled(x):
+            return _with_kernel(x, spec, check_real("threshold", threshold, 0.0, open_low=True), x.dtype)
+        return levels[encode(spec, x, threshold).int()]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
@@ -75,10 +79,36 @@ class _Quantize(torch.autograd.Function):
         return (grads[0] * inside[0] if inside else grads[0]), None, None, None
 
 
+COMPILED_SIZE = 2**14
+"""From so many float32 values on the CPU the compiled encoder serves; its first use in a process loads numba."""
+
+
+def _compiled(x: Tensor) -> bool:
+    plain = x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() >= COMPILED_SIZE
+    return plain and not torch.compiler.is_compiling()
+
+
+def _with_kernel(x: Tensor, spec: StateSpec, threshold: float, dtype: torch.dtype) -> Tensor:
+    """Codes (uint8) or levels (float32) of many values."""
+    from squat.ops.encoder import encode_all, make_encoder
+    from squat.ops.threads import use_torch_threads
+
+    levels, bounds, _ = level_tables(spec, threshold, torch.float32)
+    table = (levels if dtype == torch.float32 else torch.arange(len(levels), dtype=dtype)).numpy()
+    out = torch.empty(x.shape, dtype=dtype)
+    use_torch_threads(x.numel())
+    values = x.detach().contiguous().view(-1).numpy()
+    _refuse_not_finite(encode_all(values, make_encoder(bounds.numpy()), table, out.view(-1).numpy()))
+    return out
+
+
 def _checked(x: Tensor) -> Tensor:
     check_type("x", x, Tensor, "a floating-point tensor")
     if not x.is_floating_point():
         raise TypeError(f"x has dtype {x.dtype}: expected a floating-point tensor; convert it with x.float()")
-    if not bool(torch.isfinite(x).all()):
-        raise ValueError("x contains NaN or infinity: expected finite values; a quantizer would hide them as a code")
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def _refuse_not_finite(finite: bool) -> None:
+    if not finite:
+        raise ValueError("x contains NaN or infinity: expected finite values; a quantizer would hide them as a code")
