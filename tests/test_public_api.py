@@ -9,7 +9,7 @@ import squat
 NAMES = {
     *("levels", "Uniform", "ThresholdCentered", "ZeroCentered", "Anchored", "StateSpec", "IntWeight"),
     *("Linear", "Conv2d", "Sequential", "LIF", "LI", "RLIF"),
-    *("calibrate", "save", "load", "__version__"),
+    *("calibrate", "checkpoint_over_time", "save", "load", "__version__"),
 }
 
 

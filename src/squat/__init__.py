@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from squat.files import load, save
     from squat.layers import Conv2d, Current, Flatten, Linear
+    from squat.layers.checkpoint import checkpoint_over_time
     from squat.layers.sequential import Sequential
     from squat.models import Network
     from squat.neurons import LI, LIF, RLIF, LIFState
@@ -46,6 +47,7 @@ _HOME = {
     "Conv2d": "squat.layers",
     "Flatten": "squat.layers",
     "Sequential": "squat.layers.sequential",
+    "checkpoint_over_time": "squat.layers.checkpoint",
     "LIF": "squat.neurons",
     "LI": "squat.neurons",
     "RLIF": "squat.neurons",
@@ -80,6 +82,7 @@ __all__ = [
     "ZeroCentered",
     "__version__",
     "calibrate",
+    "checkpoint_over_time",
     "levels",
     "load",
     "quantize_state",

@@ -100,6 +100,10 @@ class WeightedLayer(nn.Module):
             return product._replace(z=_over_time(product.z, x.shape[0]))
         return _over_time(product, x.shape[0])
 
+    def quantized_weights(self) -> list[tuple[WeightQuantizer, tuple[Tensor, Tensor]]]:
+        """The quantizer with the integers and the scale of the coming sequence; nothing for float weights."""
+        return [] if self.quantizer is None else [(self.quantizer, self.quantizer(self.weight))]
+
     def float_product(self, x: Tensor) -> Tensor:
         """Product with float weights, bias included."""
         raise NotImplementedError

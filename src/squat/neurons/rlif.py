@@ -121,7 +121,7 @@ class RLIF(Neuron):
         self.quantizers = nn.ModuleList()
         if spec is None:
             return
-        for matrix in [self._joined()] if self.shared_scale else [self.weight_in, self.weight_rec]:
+        for matrix in self._weights():
             quantizer = WeightQuantizer(spec, matrix.shape).to(matrix.device).train(self.training)
             quantizer.rescale(matrix)
             self.quantizers.append(quantizer)
@@ -181,18 +181,26 @@ class RLIF(Neuron):
         out, state = self.forward(x.unsqueeze(0), state)
         return out[0], state
 
-    def _joined(self) -> Tensor:
-        return torch.cat((self.weight_in, self.weight_rec), dim=1)
+    def quantized_weights(self) -> list[tuple[WeightQuantizer, tuple[Tensor, Tensor]]]:
+        """Quantizers with the integers and the scale of the coming sequence; none for float weights."""
+        quantizers: list[Any] = list(self.quantizers)
+        weights = self._weights() if quantizers else []
+        return [(quantizer, quantizer(weight)) for quantizer, weight in zip(quantizers, weights, strict=True)]
+
+    def _weights(self) -> list[Tensor]:
+        """The weights of each quantizer: one matrix where they share a scale."""
+        if self.shared_scale:
+            return [torch.cat((self.weight_in, self.weight_rec), dim=1)]
+        return [self.weight_in, self.weight_rec]
 
     def _quantized_current(self, x: Tensor, integer: bool) -> tuple[Tensor, dict[str, Any]]:
         """Input sums and the loop's other arguments, for integer weights."""
         if self.shared_scale:
-            joined, scale_in = self.quantizers[0](self._joined())
+            ((_, (joined, scale_in)),) = self.quantized_weights()
             w_in, w_rec = joined[:, : self.in_features], joined[:, self.in_features :]
             scale_rec = scale_in
         else:
-            w_in, scale_in = self.quantizers[0](self.weight_in)
-            w_rec, scale_rec = self.quantizers[1](self.weight_rec)
+            (_, (w_in, scale_in)), (_, (w_rec, scale_rec)) = self.quantized_weights()
         input_units, spike_units = self._units() if integer else (1, 1)
         w_in = w_in * input_units if input_units != 1 else w_in
         bound = row_bound(w_in, self.input_max)

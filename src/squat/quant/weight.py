@@ -95,6 +95,8 @@ class WeightQuantizer(nn.Module):
     """
 
     scale: Tensor
+    held: tuple[Tensor, Tensor] | None = None
+    """What `forward` returns instead, while several calls must see the same weights."""
 
     def __init__(self, spec: IntWeight, weight_shape: Sequence[int]) -> None:
         super().__init__()
@@ -120,6 +122,8 @@ class WeightQuantizer(nn.Module):
         Raises:
             ValueError: NaN or infinity in the weights.
         """
+        if self.held is not None:
+            return self.held
         if torch.compiler.is_compiling():
             return self._traced(weight)
         wide = _widened(weight)
