@@ -9,7 +9,6 @@ integers up to 2048 in TF32, up to 256 in bfloat16 (spikes, 8-bit pixels and wei
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from squat.operators import as_tensor, no_result, operator
+from squat.ops.unfolded import unfolded_conv2d
 
 if TYPE_CHECKING:
     from squat.ops.events import Events
@@ -55,8 +55,8 @@ def integer_conv2d(
 ) -> Tensor:
     """Integer sums of a two-dimensional convolution (cross-correlation, as in torch), exact.
 
-    The algorithms that sum in a transformed space (Winograd, Fourier) round, so cuDNN and NNPACK, which may choose
-    them, are left out.
+    The algorithms that sum in a transformed space (Winograd, Fourier) round, so NNPACK, which may choose them, is left
+    out, and CUDA, where cuDNN may, multiplies unfolded windows (`squat.ops.unfolded`).
 
     Args:
         x: `[B, C, H, W]`, integer-valued, any float dtype.
@@ -186,12 +186,9 @@ def _integer_linear(x: Tensor, w_int: Tensor, bound: Tensor) -> Tensor:
 def _convolve(x: Tensor, w_int: Tensor, stride: Sequence[int], padding: Sequence[int], bound: int) -> Tensor:
     exact_in_float32 = bound < FLOAT32_EXACT
     kind = w_int.dtype if exact_in_float32 else torch.float64
-    with (
-        torch.autocast(x.device.type, enabled=False),
-        torch.backends.cudnn.flags(enabled=False) if x.is_cuda else nullcontext(),
-        torch.backends.nnpack.flags(enabled=False),
-    ):
-        z = F.conv2d(x.to(kind), w_int.to(kind), stride=tuple(stride), padding=tuple(padding))
+    convolve = unfolded_conv2d if x.is_cuda else F.conv2d
+    with torch.autocast(x.device.type, enabled=False), torch.backends.nnpack.flags(enabled=False):
+        z = convolve(x.to(kind), w_int.to(kind), stride=tuple(stride), padding=tuple(padding))
     return z if exact_in_float32 else _narrow(z, w_int.dtype)
 
 
