@@ -81,7 +81,7 @@ class Neuron(nn.Module):
                 "initial='code_of_zero' with state=None: expected a state spec; a float state starts at zero"
             )
         self.state_spec = spec
-        levels = None if spec is None else spec.levels(float(self.threshold.detach()))
+        levels = None if spec is None else spec.levels(float(self.threshold.detach())).to(self.threshold.device)
         self.register_buffer("levels", levels)
 
     def decay(self) -> Tensor:

@@ -35,7 +35,7 @@ def run(
     if current_backend(x.device) == "reference":
         check_currents(_values_good(x, config, input_bound), config, input_bound)
         if from_code_of_zero and codes0 is not None:
-            u0 = config.state.levels(float(threshold.detach())).to(x.dtype)[codes0.int()]
+            u0 = config.state.levels(float(threshold.detach())).to(x)[codes0.int()]
         return reference.lif(
             x, beta, threshold, config, steps=steps, scale=scale, bias=bias, w_rec=w_rec, rec_scale=rec_scale, u0=u0,
             codes0=codes0, sum_bound=sum_bound,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,12 +71,17 @@ def code_tables(
     bias: Tensor | None = None,
     sum_bound: int = 0,
 ) -> CodeTables:
-    """Tables of a loop with quantized states; see `CodeTables`."""
+    """Tables of a loop with quantized states, see `CodeTables`; on the device of `beta`.
+
+    They are computed on the CPU, where the levels are, so that every device looks up the same values.
+    """
+    device = beta.device
+    beta, scale, bias = beta.detach().cpu(), *(None if v is None else v.detach().cpu() for v in (scale, bias))
     if config.state is None:
         raise ValueError("config.state=None: code tables exist for quantized states only")
     theta = float(threshold.detach())
     levels, bound, fires, cleared, slope = _constants(config, theta, dtype)
-    leak = (beta.detach().to(dtype).reshape(-1, 1) * levels).masked_fill(cleared, 0.0)
+    leak = (beta.to(dtype).reshape(-1, 1) * levels).masked_fill(cleared, 0.0)
     if config.state.decays:
         leak = torch.where(cleared, leak, decay_at_least_one_code(leak, bound, levels))
     integers = None
@@ -85,7 +91,17 @@ def code_tables(
         )
     reset = fires.to(dtype) * theta if config.reset == "subtract" else torch.zeros_like(levels)
     first = len(levels) - int(fires.sum()) if _spikes(config) else len(levels)
-    return CodeTables(levels, bound, leak, reset, slope, 1.0 - cleared.to(dtype), first, integers)
+    tables = CodeTables(levels, bound, leak, reset, slope, 1.0 - cleared.to(dtype), first, integers)
+    return tables if device.type == "cpu" else on_device(tables, device)
+
+
+def on_device(tables: Any, device: torch.device) -> Any:
+    """Tables, those of the integer rule among them, on another device; other values as they are."""
+    if isinstance(tables, Tensor):
+        return tables.to(device)
+    if not isinstance(tables, CodeTables | IntegerTables):
+        return tables
+    return replace(tables, **{field.name: on_device(getattr(tables, field.name), device) for field in fields(tables)})
 
 
 def _spikes(config: LoopConfig) -> bool:
