@@ -14,6 +14,11 @@ import numpy as np
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, by the first test of the GPU backend
+
+collect_ignore = ["ops/compile_for_gpu.py"]  # a script, which imports Triton
+
 # Without a deadline: the first call of a compiled loop takes seconds. In CI the same examples every time.
 hypothesis.settings.register_profile("squat", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("squat")

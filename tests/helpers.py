@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
+import pytest
+import torch
 from torch import nn
 
 import squat
+from squat import ops
 from squat.quant.spec import STATE_SPECS as SPEC_CLASSES
 from squat.surrogate import SURROGATES as SURROGATE_CLASSES
 from squat.surrogate import Surrogate
@@ -31,6 +35,14 @@ NEURONS: dict[str, Callable[..., nn.Module]] = {
     "RLIF": lambda features, **keywords: squat.RLIF(features, features, **keywords),
 }
 """`make(features, **keywords)` gives a neuron that maps `[T, B, features]` to `[T, B, features]`."""
+
+needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="needs triton: pip install 'squat-snn[gpu]'")
+
+BACKENDS = [pytest.param(name, marks=needs_triton if name == "gpu" else ()) for name in ops.BACKENDS]
+"""Every backend by name, for `pytest.mark.parametrize`."""
+
+DEVICES = {name: "cuda" if name == "gpu" and torch.cuda.is_available() else "cpu" for name in ops.BACKENDS}
+"""Where a backend runs in the tests: without a GPU Triton interprets its kernels on tensors of the CPU."""
 
 
 def spec_id(spec: Any) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 HEAVY = (
     *("numba", "lightning", "pytorch_lightning", "pandas", "matplotlib", "h5py", "pooch", "typer", "rich"),
-    *("torchmetrics", "tensorboardX", "scipy", "joblib", "pydantic", "ray", "snntorch", "brevitas"),
+    *("torchmetrics", "tensorboardX", "scipy", "joblib", "pydantic", "ray", "snntorch", "brevitas", "triton"),
 )
 ROOT = Path(__file__).parents[1]
 USED_BY_LIGHTNING = {"tensorboardX"}
-OPTIONAL = {"ray"}
+OPTIONAL = {"ray", "triton"}
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import squat
+from helpers import BACKENDS, DEVICES
 from squat.layers import Current
 
 NEURONS = {
@@ -88,13 +89,13 @@ def test_weight_that_is_no_spec():
 @each_neuron
 @each_state
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("backend", squat.ops.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_non_finite_input(make, spec, value, backend):
     x = torch.zeros(4, 3, 5)
     x[2, 1, 3] = value
     neuron = make(state=spec)
     with squat.ops.backend(backend), pytest.raises(ValueError, match=r"NaN or infinity"):
-        neuron(x)
+        neuron.to(DEVICES[backend])(x.to(DEVICES[backend]))
 
 
 def test_non_finite_input_of_a_network():
@@ -132,16 +133,16 @@ def test_wrong_features():
         squat.RLIF(5, 4)(torch.zeros(3, 2, 6))
 
 
-@pytest.mark.parametrize("backend", squat.ops.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("value", [0.5, 101.0, -101.0, math.nan, math.inf])
 def test_sums_that_are_no_integers_within_their_bound(value, backend):
-    z = torch.zeros(4, 3, 5)
+    z = torch.zeros(4, 3, 5, device=DEVICES[backend])
     z[2, 1, 3] = value
     with squat.ops.backend(backend), pytest.raises(ValueError, match=r"not integers of at most 100.*integer-valued"):
-        squat.LIF(state=squat.Uniform(4))(Current(z, torch.tensor(0.1), None, 100))
+        squat.LIF(state=squat.Uniform(4)).to(z.device)(Current(z, torch.tensor(0.1, device=z.device), None, 100))
 
 
-@pytest.mark.parametrize("backend", squat.ops.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("value", [0.5, math.nan])
 def test_recurrent_input_that_is_no_integer(value, backend):
     torch.manual_seed(0)
@@ -149,7 +150,7 @@ def test_recurrent_input_that_is_no_integer(value, backend):
     x = torch.zeros(4, 3, 5)
     x[2, 1, 3] = value
     with squat.ops.backend(backend), pytest.raises(ValueError, match=r"integer-valued"):
-        neuron(x)
+        neuron.to(DEVICES[backend])(x.to(DEVICES[backend]))
 
 
 def test_foreign_state():

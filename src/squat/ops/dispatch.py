@@ -10,7 +10,7 @@ import torch
 
 from squat.checks import check_choice
 
-BACKENDS = ("reference", "cpu")
+BACKENDS = ("reference", "cpu", "gpu")
 """Every backend by name. All give equal codes and spikes; a new one is added here and inherits the contract tests."""
 
 _forced: ContextVar[str | None] = ContextVar("squat_backend", default=None)
@@ -21,7 +21,7 @@ def backend(name: str) -> Iterator[None]:
     """Force a backend inside a `with` block.
 
     Args:
-        name: `"reference"` (plain PyTorch, the specification) or `"cpu"` (compiled).
+        name: `"reference"` (plain PyTorch, the specification), `"cpu"` (compiled) or `"gpu"` (Triton).
 
     Raises:
         ValueError: for an unknown backend.
@@ -39,5 +39,5 @@ def backend(name: str) -> Iterator[None]:
 
 
 def current_backend(device: torch.device | None = None) -> str:
-    """The backend that a loop called now would use: the forced one, else the compiled one of the device (the CPU's)."""
+    """The backend that a loop called now would use: the forced one, else the compiled one of the device."""
     return _forced.get() or ("gpu" if device is not None and device.type == "cuda" else "cpu")
