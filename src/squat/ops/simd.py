@@ -26,21 +26,25 @@ _INT = ir.IntType(32)
 _PLAIN: dict[str, Any] = {"cache": True, "fastmath": False, "error_model": "numpy", "boundscheck": False}
 
 
-def _pointer(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
+def pointer(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
+    """Pointer to a flat position of an array."""
     return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
 
 
-def _load(builder: Any, pointer: Any, vector: Any) -> Any:
-    loaded = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+def load(builder: Any, start: Any, vector: Any) -> Any:
+    """A vector from anywhere in memory."""
+    loaded = builder.load(builder.bitcast(start, vector.as_pointer()))
     loaded.align = 1
     return loaded
 
 
-def _store(builder: Any, value: Any, pointer: Any) -> None:
-    builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = 1
+def store(builder: Any, value: Any, start: Any) -> None:
+    """A vector to anywhere in memory."""
+    builder.store(value, builder.bitcast(start, value.type.as_pointer())).align = 1
 
 
-def _splat(builder: Any, value: Any) -> Any:
+def splat(builder: Any, value: Any) -> Any:
+    """One value in every lane."""
     vector = ir.VectorType(value.type, LANES)
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _INT(0))
     return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_INT, LANES), [0] * LANES))
@@ -57,8 +61,32 @@ def differs(typingctx, row, at, value):
     def build(context, builder, signature, args):
         kind = signature.args[0]
         vector = ir.VectorType(context.get_value_type(kind.dtype), LANES)
-        loaded = _load(builder, _pointer(context, builder, kind, args[0], args[1]), vector)
-        return _as_bits(builder, builder.fcmp_unordered("!=", loaded, _splat(builder, args[2])))
+        loaded = load(builder, pointer(context, builder, kind, args[0], args[1]), vector)
+        return _as_bits(builder, builder.fcmp_unordered("!=", loaded, splat(builder, args[2])))
+
+    return types.uint32(row, types.intp, row.dtype), build
+
+
+@intrinsic
+def no_integers(typingctx, row, at, limit):
+    """One bit a lane: `row[at + lane]` is no integer, or above `limit` in magnitude, for a float row."""
+
+    def build(context, builder, signature, args):
+        kind = signature.args[0]
+        vector = ir.VectorType(context.get_value_type(kind.dtype), LANES)
+        value = load(builder, pointer(context, builder, kind, args[0], args[1]), vector)
+        name = f"v{LANES}f{kind.dtype.bitwidth}"
+        whole, size = (
+            builder.call(
+                cgutils.get_or_insert_function(
+                    builder.module, ir.FunctionType(vector, [vector]), f"llvm.{function}.{name}"
+                ),
+                [value],
+            )
+            for function in ("trunc", "fabs")
+        )
+        fraction = builder.fcmp_unordered("!=", value, whole)
+        return _as_bits(builder, builder.or_(fraction, builder.fcmp_unordered(">", size, splat(builder, args[2]))))
 
     return types.uint32(row, types.intp, row.dtype), build
 
@@ -70,8 +98,8 @@ def at_least(typingctx, row, at, value):
     def build(context, builder, signature, args):
         kind = signature.args[0]
         vector = ir.VectorType(context.get_value_type(kind.dtype), LANES)
-        loaded = _load(builder, _pointer(context, builder, kind, args[0], args[1]), vector)
-        return _as_bits(builder, builder.icmp_unsigned(">=", loaded, _splat(builder, args[2])))
+        loaded = load(builder, pointer(context, builder, kind, args[0], args[1]), vector)
+        return _as_bits(builder, builder.icmp_unsigned(">=", loaded, splat(builder, args[2])))
 
     return types.uint32(row, types.intp, row.dtype), build
 
@@ -95,12 +123,12 @@ def _compress(typingctx, bits, base, out, at):
         vector, mask = ir.VectorType(_INT, LANES), ir.VectorType(ir.IntType(1), LANES)
         short = builder.trunc(bits, ir.IntType(LANES))
         lanes = ir.Constant(vector, list(range(LANES)))
-        places = builder.add(_splat(builder, builder.trunc(base, _INT)), lanes)
+        places = builder.add(splat(builder, builder.trunc(base, _INT)), lanes)
         compress = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(vector, [vector, vector, mask]), "llvm.x86.avx512.mask.compress.v16i32"
         )
         packed = builder.call(compress, [places, ir.Constant(vector, [0] * LANES), builder.bitcast(short, mask)])
-        _store(builder, packed, _pointer(context, builder, signature.args[2], out, at))
+        store(builder, packed, pointer(context, builder, signature.args[2], out, at))
         return builder.zext(builder.ctpop(short), ir.IntType(64))
 
     return types.intp(types.uint32, types.intp, out, types.intp), build
@@ -149,14 +177,14 @@ def _sum_rows(vectors: int) -> Callable[..., None]:
             row = builder.sext(builder.load(builder.gep(places, [k])), word)
             start = builder.gep(base, [builder.mul(row, width)])
             for i, total in enumerate(sums):
-                loaded = _load(builder, builder.gep(start, [word(i * lanes)]), vector)
+                loaded = load(builder, builder.gep(start, [word(i * lanes)]), vector)
                 total.add_incoming(add(total, loaded), body)
             k.add_incoming(builder.add(k, word(1)), body)
             builder.branch(head)
             builder.position_at_end(done)
-            target = _pointer(context, builder, kinds[0], out, at)
+            target = pointer(context, builder, kinds[0], out, at)
             for i, total in enumerate(sums):
-                _store(builder, total, builder.gep(target, [word(i * lanes)]))
+                store(builder, total, builder.gep(target, [word(i * lanes)]))
             return context.get_dummy_value()
 
         position = types.intp
@@ -207,14 +235,38 @@ def float_bits(typingctx, value):
     return types.int32(types.float32), build
 
 
-def _permute(builder: Any, table: Any, index: Any) -> Any:
+def permute(builder: Any, table: Any, index: Any) -> Any:
     """`table[index]` for registers of 16 words (AVX-512)."""
     vector = ir.VectorType(_INT, LANES)
-    permute = cgutils.get_or_insert_function(
+    instruction = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(vector, [vector, vector]), "llvm.x86.avx512.permvar.si.512"
     )
-    found = builder.call(permute, [builder.bitcast(table, vector), index])
+    found = builder.call(instruction, [builder.bitcast(table, vector), index])
     return builder.bitcast(found, table.type)
+
+
+def gather(builder: Any, table: Any, index: Any) -> Any:
+    """`table[index]` for a pointer to entries of 4 bytes (AVX-512)."""
+    word, byte = ir.VectorType(_INT, LANES), ir.IntType(8).as_pointer()
+    mask = ir.VectorType(ir.IntType(1), LANES)
+    instruction = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(word, [word, byte, word, mask, _INT]),
+        "llvm.x86.avx512.mask.gather.dpi.512",
+    )
+    arguments = [ir.Constant(word, [0] * LANES), builder.bitcast(table, byte), index, ir.Constant(mask, [1] * LANES)]
+    return builder.bitcast(builder.call(instruction, [*arguments, _INT(4)]), ir.VectorType(table.type.pointee, LANES))
+
+
+def search(builder: Any, value: Any, table: Any, compare: Any) -> Any:
+    """How many of the 15 sorted bounds in a register each value exceeds (AVX-512)."""
+    word = ir.VectorType(_INT, LANES)
+    count = ir.Constant(word, [0] * LANES)
+    for step in (8, 4, 2, 1):
+        bound = permute(builder, table, builder.add(count, ir.Constant(word, [step - 1] * LANES)))
+        more = ir.Constant(word, [step] * LANES), ir.Constant(word, [0] * LANES)
+        count = builder.add(count, builder.select(compare(">", value, bound), *more))
+    return count
 
 
 @intrinsic
@@ -228,17 +280,11 @@ def _count_above(typingctx, values, bounds, out, at):
             return context.get_dummy_value()
         entry = context.get_value_type(kinds[0].dtype)
         compare = builder.fcmp_ordered if isinstance(kinds[0].dtype, types.Float) else builder.icmp_signed
-        vector, word = ir.VectorType(entry, LANES), ir.VectorType(_INT, LANES)
-        value = _load(builder, _pointer(context, builder, kinds[0], values, at), vector)
-        table = _load(builder, _pointer(context, builder, kinds[1], bounds, at.type(0)), vector)
-        count = ir.Constant(word, [0] * LANES)
-        for step in (8, 4, 2, 1):  # a binary search whose table is one register
-            bound = _permute(builder, table, builder.add(count, ir.Constant(word, [step - 1] * LANES)))
-            more = builder.select(
-                compare(">", value, bound), ir.Constant(word, [step] * LANES), ir.Constant(word, [0] * LANES)
-            )
-            count = builder.add(count, more)
-        _store(builder, count, _pointer(context, builder, kinds[2], out, at))
+        vector = ir.VectorType(entry, LANES)
+        value = load(builder, pointer(context, builder, kinds[0], values, at), vector)
+        table = load(builder, pointer(context, builder, kinds[1], bounds, at.type(0)), vector)
+        count = search(builder, value, table, compare)
+        store(builder, count, pointer(context, builder, kinds[2], out, at))
         return context.get_dummy_value()
 
     return types.void(values, bounds, out, types.intp), build
@@ -256,21 +302,13 @@ def _lookup(in_register: bool) -> Callable[..., None]:
                 return context.get_dummy_value()
             word, entry = ir.VectorType(_INT, LANES), context.get_value_type(kinds[0].dtype)
             vector = ir.VectorType(entry, LANES)
-            places = _load(builder, _pointer(context, builder, kinds[1], index, at), word)
-            start = _pointer(context, builder, kinds[0], table, at.type(0))
+            places = load(builder, pointer(context, builder, kinds[1], index, at), word)
+            start = pointer(context, builder, kinds[0], table, at.type(0))
             if in_register:
-                found = _permute(builder, _load(builder, start, vector), places)
+                found = permute(builder, load(builder, start, vector), places)
             else:
-                byte, mask = ir.IntType(8).as_pointer(), ir.VectorType(ir.IntType(1), LANES)
-                gather = cgutils.get_or_insert_function(
-                    builder.module,
-                    ir.FunctionType(word, [word, byte, word, mask, _INT]),
-                    "llvm.x86.avx512.mask.gather.dpi.512",
-                )
-                arguments = [ir.Constant(word, [0] * LANES), builder.bitcast(start, byte), places]
-                found = builder.call(gather, [*arguments, ir.Constant(mask, [1] * LANES), _INT(4)])
-                found = builder.bitcast(found, vector)
-            _store(builder, found, _pointer(context, builder, kinds[2], out, at))
+                found = gather(builder, start, places)
+            store(builder, found, pointer(context, builder, kinds[2], out, at))
             return context.get_dummy_value()
 
         return types.void(table, index, out, types.intp), build
@@ -330,7 +368,7 @@ def _add_products(typingctx, sums, factors, table, column, count):
             builder.gep(own[0][s], [builder.add(column, word(i * lanes))]) for s in range(SAMPLES) for i in range(4)
         ]
         base = builder.gep(arrays[2].data, [column])
-        first = [_load(builder, target, vector) for target in targets]
+        first = [load(builder, target, vector) for target in targets]
 
         before = builder.block
         head, body, done = (builder.append_basic_block(name) for name in ("head", "body", "done"))
@@ -343,7 +381,7 @@ def _add_products(typingctx, sums, factors, table, column, count):
         builder.cbranch(builder.icmp_signed("<", k, count), body, done)
         builder.position_at_end(body)
         row = builder.gep(base, [builder.mul(k, widths[2])])
-        parts = [_load(builder, builder.gep(row, [word(i * lanes)]), vector) for i in range(4)]
+        parts = [load(builder, builder.gep(row, [word(i * lanes)]), vector) for i in range(4)]
         for s in range(SAMPLES):
             factor = builder.load(builder.gep(own[1][s], [k]))
             wide = builder.insert_element(ir.Constant(vector, ir.Undefined), factor, _INT(0))
@@ -356,7 +394,7 @@ def _add_products(typingctx, sums, factors, table, column, count):
         builder.branch(head)
         builder.position_at_end(done)
         for total, target in zip(totals, targets, strict=True):
-            _store(builder, total, target)
+            store(builder, total, target)
         return context.get_dummy_value()
 
     return types.void(sums, factors, table, types.intp, types.intp), build

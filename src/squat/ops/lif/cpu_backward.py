@@ -11,7 +11,8 @@ from numba import njit, prange
 
 from squat.ops.encoder import EXACT, lookup_row
 from squat.ops.lif.cpu_forward import BLOCK
-from squat.ops.simd import LANES, SAMPLES, add_products_of
+from squat.ops.lif.groups import back_row
+from squat.ops.simd import HAS_AVX512, LANES, SAMPLES, add_products_of
 
 CLOSE = {**EXACT, "fastmath": {"contract", "reassoc", "nsz"}}
 """Gradients have a tolerance: multiply-adds may fuse and sums may be reordered."""
@@ -68,6 +69,8 @@ def backward_codes(
     group = SAMPLES if recurrent else 1
     width = neurons if recurrent else BLOCK
     blocks = (neurons + width - 1) // width
+    plain = not (zero or clipped or g_theta.size or g_beta.size) and x_scale.size == 1 and gx.shape[0] == steps > 1
+    plain = plain and HAS_AVX512 and gx.itemsize == 4
     for task in prange((batch + group - 1) // group * blocks):
         b0, start = task // blocks * group, (task % blocks) * width
         stop, count = min(neurons, start + width), min(group, batch - b0)
@@ -77,12 +80,18 @@ def backward_codes(
         rate, code = np.zeros((group, room), g_out.dtype), np.zeros((group, room), np.int32)
         decay, kept = np.zeros(room, g_out.dtype), np.zeros(room, g_out.dtype)
         sum_bias, flags = np.zeros((group, room), g_out.dtype), np.ones(size, np.uint8)
+        up0, bias0 = ga[0], sum_bias[0]
         for n in range(size):
             decay[n] = beta[start + n] if beta.size > 1 else beta[0]
         for back in range(steps + 1):
             t = steps - 1 - back
             if t < 0 and fresh:
                 break
+            common = plain and size % LANES == 0 and back > 0 and t >= 0
+            if common and not recurrent:
+                at = (t * batch + b0) * neurons + start
+                back_row(g_out, at, codes, at, slope, decay, up0, x_scale[0], gx, bias0, size)
+                continue
             for s in range(count):
                 now, row = code[s], g[s]
                 from_ = codes[t, b0 + s, start:stop] if t >= 0 else codes0[b0 + s, start:stop]
@@ -97,6 +106,10 @@ def backward_codes(
                 add_recurrent(g, ga, w_rec, w_back, rate, size)
             for s in range(count):
                 b, now, up = b0 + s, code[s], ga[s]
+                if common:
+                    at = (t * batch + b) * neurons + start
+                    back_row(g, s * room, codes, at, slope, decay, up, x_scale[0], gx, sum_bias[s], size)
+                    continue
                 if zero:  # a membrane that the reset cleared is not passed on
                     for n in range(size):
                         kept[n] = decay[n] if now[n] < first else g.dtype.type(0)

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit, prange
 
 from squat.ops.encoder import encode_and_look_up, encode_row, lookup_row
+from squat.ops.lif.groups import step_row
 from squat.ops.lif.rows import (
     EXACT,
     add_scaled,
@@ -27,7 +28,7 @@ from squat.ops.lif.rows import (
     write_spikes,
     write_step,
 )
-from squat.ops.simd import LANES, sum_rows_of
+from squat.ops.simd import LANES, no_integers, sum_rows_of
 
 BLOCK = 1024
 """Neurons of a task without recurrence (a multiple of 8): its rows stay in the first-level cache."""
@@ -39,9 +40,12 @@ def integers_within(x, limit):
     tasks = (x.size + BLOCK - 1) // BLOCK
     good = np.ones(tasks, np.bool_)
     for task in prange(tasks):
-        wrong = 0
-        for n in range(task * BLOCK, min((task + 1) * BLOCK, x.size)):
-            wrong |= not (abs(x[n]) <= limit and x.dtype.type(np.int32(x[n])) == x[n])
+        start, stop, wrong = task * BLOCK, min((task + 1) * BLOCK, x.size), np.uint32(0)
+        whole = start + (stop - start) // LANES * LANES
+        for n in range(start, whole, LANES):
+            wrong |= no_integers(x, n, limit)
+        for n in range(whole, stop):
+            wrong |= np.uint32(not (abs(x[n]) <= limit and x.dtype.type(np.int32(x[n])) == x[n]))
         good[task] = wrong == 0
     return good.all()
 
@@ -58,6 +62,7 @@ def forward_integer(
     recurrent = w_rec.size > 0
     width = neurons if recurrent else BLOCK
     blocks = (neurons + width - 1) // width
+    rest, no_theta = np.zeros(table.shape[1], np.int32), out.dtype.type(0)
     for task in prange(batch * blocks):
         b, start = task // blocks, (task % blocks) * width
         stop = min(neurons, start + width)
@@ -67,20 +72,32 @@ def forward_integer(
         total, spikers = np.zeros(w_rec.shape[1], w_rec.dtype), np.empty(room + LANES, np.int32)
         offset = bias[start:stop]
         own_table = table[start:stop] if table.shape[0] > 1 else table
+        common = not (drop or levels.size or inside.size or acc_out.size or bound.size) and own_table.shape[0] == 1
+        common = common and size == room and out.itemsize == 4
         if not fresh:
             for n in range(size):
                 code[n] = codes0[b, start + n]
             _by_code(own_table, code, value, size)
         for t in range(steps):
-            row = x[min(t, x.shape[0] - 1), b, start:stop]
             started = t > 0 or not fresh
+            leak = own_table[0] if started else rest
+            now, at = min(t, x.shape[0] - 1), (t * batch + b) * neurons + start
             if recurrent and started:
                 sum_rows_of(total, 0, w_rec, spikers, 0, list_firing(code, size, first, spikers))
+                row = x[now, b]
                 for n in range(size):
-                    acc[n] = ((np.int32(row[n]) + np.int32(total[n])) << shift) + (offset[n] + value[n])
+                    acc[n] = np.int32(row[n]) + np.int32(total[n])
+                if common and step_row(acc, 0, offset, code, shift, leak, no_theta, encoder, first, codes, out, at):
+                    continue
             else:
+                here = (now * batch + b) * neurons + start
+                if common and step_row(x, here, offset, code, shift, leak, no_theta, encoder, first, codes, out, at):
+                    continue
+                row = x[now, b, start:stop]
                 for n in range(size):
-                    acc[n] = (np.int32(row[n]) << shift) + (offset[n] + value[n])
+                    acc[n] = np.int32(row[n])
+            for n in range(size):
+                acc[n] = (acc[n] << shift) + (offset[n] + value[n])
             if drop and started:
                 clear_fired(acc, code, first)
             if bound.shape[0] > 1:
@@ -116,6 +133,7 @@ def forward_float(
     width = neurons if recurrent else BLOCK
     blocks = (neurons + width - 1) // width
     good = np.ones(batch * blocks, np.bool_)
+    rest = np.zeros(leak.shape[1], leak.dtype)
     for task in prange(batch * blocks):
         b, start = task // blocks, (task % blocks) * width
         stop = min(neurons, start + width)
@@ -124,13 +142,22 @@ def forward_float(
         code, near, pair = np.zeros(room, np.int32), np.empty(room, x.dtype), np.empty(room, np.int32)
         total, spikers = np.zeros(w_rec.shape[1], w_rec.dtype), np.empty(room + LANES, np.int32)
         own_leak = leak[start:stop] if leak.shape[0] > 1 else leak
+        common = not (drop or recurrent or levels.size or inside.size or a_out.size) and own_leak.shape[0] == 1
+        common = common and size == room and out.itemsize == 4
         if not fresh:
             for n in range(size):
                 code[n] = codes0[b, start + n]
             _by_code(own_leak, code, value, size)
         for t in range(steps):
+            started = t > 0 or not fresh
+            if common:
+                now, at = min(t, x.shape[0] - 1), (t * batch + b) * neurons + start
+                here, lost = (now * batch + b) * neurons + start, theta if started else x.dtype.type(0)
+                table = own_leak[0] if started else rest
+                if step_row(x, here, poison, code, np.int32(0), table, lost, encoder, first, codes, out, at):
+                    continue
             row = x[min(t, x.shape[0] - 1), b, start:stop]
-            if t > 0 or not fresh:
+            if started:
                 for n in range(size):
                     a[n] = value[n] + row[n]
                 if recurrent:
