@@ -6,6 +6,7 @@ that is being traced holds the operator, with a rule for the shapes of its resul
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -75,5 +76,5 @@ def check_finite(x: Tensor) -> None:
     """
     x = x.detach()
     # One cheap pass: a sum is finite only if every term is; it may overflow, so look closer before refusing.
-    if not bool(torch.isfinite(x.sum())) and not bool(torch.isfinite(x).all()):
+    if not math.isfinite(x.sum().item()) and not bool(torch.isfinite(x).all()):
         raise ValueError("x contains NaN or infinity: expected finite inputs; clean the batch with torch.nan_to_num")

@@ -77,7 +77,11 @@ class Sequential(nn.Module):
         return out, tuple(carried)
 
     def step(self, x: Tensor, states: States | None = None) -> tuple[Tensor | Current, States]:
-        """One time step: `x [B, ...]` and the states of the step before. The output is one step, `[B, ...]`."""
+        """One time step: `x [B, ...]` and the states of the step before. The output is one step, `[B, ...]`.
+
+        In eval mode and under `torch.no_grad()` quantized weights and tables are kept from call to call. They follow
+        every change of a parameter or spec but a write through `.data`, which leaves no trace.
+        """
         out, states = self.forward(x.unsqueeze(0), states)
         return (out._replace(z=out.z[0]) if isinstance(out, Current) else out[0]), states
 

@@ -12,6 +12,7 @@ from squat.checks import check_int, check_real, check_type
 from squat.layers.current import Current
 from squat.ops.product import check_sums
 from squat.quant.weight import IntWeight, WeightQuantizer, row_bound
+from squat.remember import Remembered
 
 INPUT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -74,7 +75,7 @@ class WeightedLayer(nn.Module):
         if spec is not None:
             quantizer = WeightQuantizer(spec, self.weight.shape).to(self.weight.device).train(self.training)
             quantizer.rescale(self.weight)
-        self.quantizer = quantizer
+        self.quantizer, self._remembered = quantizer, Remembered()
 
     def forward(self, x: Tensor) -> Tensor | Current:
         """The product with every time step; weights are quantized once, a constant input is multiplied once.
@@ -129,12 +130,24 @@ class WeightedLayer(nn.Module):
         return self.float_product(x if self.input_scale == 1.0 else x * self.input_scale)
 
     def _integer_current(self, x: Tensor, quantizer: WeightQuantizer) -> Current:
-        w_int, scale = quantizer(self.weight)
-        bound = row_bound(w_int, self.input_max)
+        if self.training or torch.compiler.is_compiling():
+            w_int, scale, bias, bound = self._quantized(quantizer)
+        else:
+            w_int, scale, bias, bound = self._remembered(
+                (self.weight, self.bias, quantizer.stored_scale()),
+                (self.input_scale, self.input_max),
+                lambda: self._quantized(quantizer),
+            )
         z = self.integer_product(x, w_int, bound)
         check_sums(z, bound)
+        return Current(z, scale, bias, bound)
+
+    def _quantized(self, quantizer: WeightQuantizer) -> tuple[Tensor, Tensor, Tensor | None, int | Tensor]:
+        """Integer weights, what their sums are worth, the bias, and the bound of the sums."""
+        w_int, scale = quantizer(self.weight)
         bias = None if self.bias is None else self.bias.to(w_int.dtype)
-        return Current(z, scale if self.input_scale == 1.0 else scale * self.input_scale, bias, bound)
+        scale = scale if self.input_scale == 1.0 else scale * self.input_scale
+        return w_int, scale, bias, row_bound(w_int, self.input_max)
 
     def _check_input(self, x: Tensor) -> None:
         shape = f"[{', '.join(self.axes)}]"

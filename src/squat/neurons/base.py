@@ -14,6 +14,7 @@ from squat.neurons.state import LIFState
 from squat.ops.lif import LoopConfig
 from squat.quant.encoder import STE_RULES
 from squat.quant.spec import StateSpec, spec_from_json
+from squat.remember import Remembered
 from squat.surrogate import Surrogate, surrogate_from_json
 
 INPUT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -67,6 +68,7 @@ class Neuron(nn.Module):
         else:
             # In float64, since the published levels are computed from the number that the user wrote.
             self.register_buffer("threshold", torch.tensor(theta, dtype=torch.float64))
+        self.remembered_decay, self.remembered_tables = Remembered(), Remembered()
         self.set_state_spec(state)
 
     def set_state_spec(self, spec: StateSpec | None) -> None:
@@ -89,6 +91,13 @@ class Neuron(nn.Module):
         if self.learn_beta == "sigmoid":
             return torch.sigmoid(self.beta_logit)
         return self.beta.clamp(0.0, 1.0) if self.learn_beta else self.beta
+
+    def _decay_in(self, dtype: torch.dtype) -> Tensor:
+        """The decay in the loop's dtype; the same tensor from call to call while nothing changes it."""
+        if torch.compiler.is_compiling() or not (self.learn_beta or self.beta.dtype != dtype):
+            return self.decay().to(dtype)
+        stored = self.beta_logit if self.learn_beta == "sigmoid" else self.beta
+        return self.remembered_decay((stored,), (dtype,), lambda: self.decay().to(dtype))
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""

@@ -51,10 +51,11 @@ class _Elementwise(Neuron):
             check_sequence(x)
             shape, dtype, current = x.shape, x.dtype, widened(x)
         steps = current[:1] if is_constant(current) else current
-        beta = _checked_length(self.decay(), shape)
+        beta = _checked_length(self._decay_in(steps.dtype), shape)
+        start = self._start(state, shape[1:], steps.dtype)
         out, u, codes = lif(
-            steps.flatten(2), beta.to(steps.dtype), self.threshold, self._loop_config(integer), steps=shape[0],
-            scale=scale, bias=bias, sum_bound=bound, **self._start(state, shape[1:], steps.dtype),
+            steps.flatten(2), beta, self.threshold, self._loop_config(integer), steps=shape[0], scale=scale, bias=bias,
+            sum_bound=bound, remembered=self.remembered_tables, **start,
         )  # fmt: skip
         codes = None if codes is None else codes.reshape(shape[1:])
         return out.reshape(shape).to(dtype), LIFState(u.reshape(shape[1:]), codes)

@@ -18,6 +18,7 @@ from squat.ops.lif import lif
 from squat.ops.product import check_sums, integer_linear
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight, WeightQuantizer, row_bound
+from squat.remember import Remembered
 from squat.surrogate import Surrogate
 
 
@@ -117,8 +118,8 @@ class RLIF(Neuron):
             ValueError: for NaN or infinity in the weights.
         """
         check_type("weight", spec, (IntWeight, type(None)), "an IntWeight, or None for float weights")
-        self._spec = spec
-        self.quantizers = nn.ModuleList()
+        self._spec, self._remembered = spec, Remembered()
+        self.quantizers: Any = nn.ModuleList()
         if spec is None:
             return
         for matrix in self._weights():
@@ -171,8 +172,8 @@ class RLIF(Neuron):
             current, options = self._quantized_current(values, integer)
         start = self._start(state, torch.Size((x.shape[1], self.features)), dtype)
         out, u, codes = lif(
-            current, self.decay().to(dtype), self.threshold, self._loop_config(integer), steps=x.shape[0], **start,
-            **options,
+            current, self._decay_in(dtype), self.threshold, self._loop_config(integer), steps=x.shape[0],
+            remembered=self.remembered_tables, **start, **options,
         )  # fmt: skip
         return out.to(x.dtype), LIFState(u, codes)
 
@@ -183,9 +184,8 @@ class RLIF(Neuron):
 
     def quantized_weights(self) -> list[tuple[WeightQuantizer, tuple[Tensor, Tensor]]]:
         """Quantizers with the integers and the scale of the coming sequence; none for float weights."""
-        quantizers: list[Any] = list(self.quantizers)
-        weights = self._weights() if quantizers else []
-        return [(quantizer, quantizer(weight)) for quantizer, weight in zip(quantizers, weights, strict=True)]
+        weights = self._weights() if self.quantizers else []
+        return [(quantizer, quantizer(weight)) for quantizer, weight in zip(self.quantizers, weights, strict=True)]
 
     def _weights(self) -> list[Tensor]:
         """The weights of each quantizer: one matrix where they share a scale."""
@@ -195,6 +195,25 @@ class RLIF(Neuron):
 
     def _quantized_current(self, x: Tensor, integer: bool) -> tuple[Tensor, dict[str, Any]]:
         """Input sums and the loop's other arguments, for integer weights."""
+        if self.training or torch.compiler.is_compiling():
+            w_in, bound, options = self._quantized(integer)
+        else:
+            stored = [quantizer.stored_scale() for quantizer in self.quantizers]
+            w_in, bound, options = self._remembered(
+                (self.weight_in, self.weight_rec, self.bias, *stored),
+                (integer, self.input_scale, self.input_max),
+                lambda: self._quantized(integer),
+            )
+        z = integer_linear(x, w_in, bound).to(x.dtype)
+        if integer:
+            return z, options
+        check_sums(z, bound)
+        current = z * (options["scale_in"] * self.input_scale)
+        current = current if self.bias is None else current + self.bias
+        return current.to(x.dtype), {"w_rec": options["w_rec"], "rec_scale": options["rec_scale"]}
+
+    def _quantized(self, integer: bool) -> tuple[Tensor, int | Tensor, dict[str, Any]]:
+        """Integer input weights, the bound of their sums, and what the loop takes."""
         if self.shared_scale:
             ((_, (joined, scale_in)),) = self.quantized_weights()
             w_in, w_rec = joined[:, : self.in_features], joined[:, self.in_features :]
@@ -202,18 +221,15 @@ class RLIF(Neuron):
         else:
             (_, (w_in, scale_in)), (_, (w_rec, scale_rec)) = self.quantized_weights()
         input_units, spike_units = self._units() if integer else (1, 1)
-        w_in = w_in * input_units if input_units != 1 else w_in
+        w_in = w_in * input_units if input_units != 1 else w_in.contiguous()
         bound = row_bound(w_in, self.input_max)
-        z = integer_linear(x, w_in, bound).to(x.dtype)
         if not integer:
-            check_sums(z, bound)
-            current = z * (scale_in * self.input_scale)
-            current = current if self.bias is None else current + self.bias
-            return current.to(x.dtype), {"w_rec": w_rec, "rec_scale": scale_rec}
+            return w_in, bound, {"w_rec": w_rec, "scale_in": scale_in, "rec_scale": scale_rec}
         w_rec = w_rec * spike_units if spike_units != 1 else w_rec
         total = row_bound(w_in, self.input_max, w_rec)
         scale = scale_in * min(self.input_scale, 1.0)
-        return z, {"w_rec": w_rec, "scale": scale, "bias": self.bias, "sum_bound": total, "input_bound": bound}
+        options = {"w_rec": w_rec, "scale": scale, "bias": self.bias, "sum_bound": total, "input_bound": bound}
+        return w_in, bound, options
 
     def _units(self) -> tuple[int, int]:
         """What an input unit and a recurrent spike are worth on the integer grid that both sums share."""

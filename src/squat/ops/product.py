@@ -47,6 +47,8 @@ def integer_linear(x: Tensor, w_int: Tensor, bound: int | Tensor) -> Tensor:
     """
     if torch.compiler.is_compiling():
         return _integer_linear.registered(x, w_int, as_tensor(bound))
+    if not torch.is_grad_enabled():
+        return _integer_linear(x, w_int, bound)
     return _IntegerLinear.apply(x, w_int, int(bound))
 
 
@@ -176,7 +178,7 @@ def _integer_linear_gradients(gz: Tensor, x: Tensor, w_int: Tensor, need: list[b
     lambda x, w_int, bound: w_int.new_empty(*x.shape[:-1], w_int.shape[0]),
     (_save_factors, _differentiate(_integer_linear_gradients)),
 )
-def _integer_linear(x: Tensor, w_int: Tensor, bound: Tensor) -> Tensor:
+def _integer_linear(x: Tensor, w_int: Tensor, bound: int | Tensor) -> Tensor:
     rows = x.reshape(-1, x.shape[-1]).to(w_int.dtype)
     with torch.autocast(x.device.type, enabled=False):
         z, _ = _linear(rows, w_int, int(bound))

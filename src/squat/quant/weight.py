@@ -142,6 +142,10 @@ class WeightQuantizer(nn.Module):
         shared_by = math.prod(self.weight_shape) // self.log_scale.numel()
         return scale_gradient(self.log_scale.exp(), lsq_factor(shared_by, self.spec.qmax))
 
+    def stored_scale(self) -> Tensor:
+        """What the scale is kept as: the parameter `log_scale` where it is learned, else the buffer `scale`."""
+        return self.log_scale if self.spec.scale == "learned" else self.scale
+
     @torch.no_grad()
     def rescale(self, weight: Tensor) -> None:
         """Sets the scale from these weights from scratch: `max|w| / qmax` for "max", the full search otherwise.
@@ -165,9 +169,8 @@ class WeightQuantizer(nn.Module):
     def _traced(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The same as one operator: rounding, and the sums behind a scale, must not be compiled another way."""
         spec = self.spec
-        stored = self.log_scale if spec.scale == "learned" else self.scale
         w_int, scale = _quantize_weight.registered(
-            weight, stored, spec.bits, spec.granularity, spec.scale, self.training
+            weight, self.stored_scale(), spec.bits, spec.granularity, spec.scale, self.training
         )
         if self.training and spec.scale != "learned":
             with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from squat.ops.lif.protocol import CodesBackward, CodesForward, MembraneBackward
 from squat.ops.lif.tables import CodeTables, LoopConfig
 from squat.ops.simd import LANES
 from squat.ops.threads import use_torch_threads
+from squat.remember import Remembered
 
 
 def forward_codes(
@@ -30,31 +31,50 @@ def forward_codes(
     inside = torch.empty(steps, batch, -(-neurons // 8) if config.clipped or keep_membrane else 0, dtype=torch.uint8)
     membrane_type = x.dtype if tables.integers is None else torch.int32
     membrane = torch.empty((steps, batch, neurons) if keep_membrane else (0, 0, 0), dtype=membrane_type)
-    levels = _array(None if config.spiking else tables.levels, x.dtype)
     start = _array(codes0, torch.uint8, (0, 0)) if codes0 is not None else np.zeros((batch, neurons), np.uint8)
-    written = (
-        np.int32(tables.first), _drops(config), levels, out.numpy(), codes.numpy(), inside.numpy(), membrane.numpy()
-    )  # fmt: skip
+    prepared: Remembered = tables.__dict__.get("prepared") or Remembered()
+    ready: _Prepared = prepared(
+        (w_rec, rec_scale), (neurons,), lambda: _prepare(tables, config, x.dtype, neurons, w_rec, rec_scale)
+    )
+    written = (*ready.written, out.numpy(), codes.numpy(), inside.numpy(), membrane.numpy())
     current = _array(x, x.dtype)
     if tables.integers is not None:
-        integers = tables.integers
-        # Spikes of a row weigh up to this much, so int16 sums hold them or not.
-        largest = 0 if w_rec is None else int(w_rec.detach().abs().max()) * neurons
-        kind = torch.int16 if largest < 2**15 else torch.int32
         good = forward.integers_within(current.reshape(-1), np.nextafter(current.dtype.type(input_bound), np.inf))
-        bound = integers.bound.numpy()
-        forward.forward_integer(
-            current, start, fresh, np.int32(integers.shift), _padded_table(integers.table), make_encoder(bound[0]),
-            bound[: 0 if len(bound) == 1 else None], _array(_or_zeros(integers.bias, neurons), torch.int32),
-            integers.ends.numpy(), _presynaptic_first(w_rec, kind), *written,
+        forward.forward_integer(current, start, fresh, *ready.arguments, *written)
+    else:
+        good = bool(forward.forward_float(current, start, fresh, *ready.arguments, *written).all())
+    return CodesForward(out, codes, inside, membrane, good)
+
+
+class _Prepared(NamedTuple):
+    """Arguments of a forward kernel that are the same in every call with the same tables and recurrent weights."""
+
+    arguments: tuple[Any, ...]
+    written: tuple[Any, ...]
+
+
+def _prepare(
+    tables: CodeTables, config: LoopConfig, dtype: torch.dtype, neurons: int, w_rec: Tensor | None,
+    rec_scale: Tensor | None,
+) -> _Prepared:  # fmt: skip
+    levels = _array(None if config.spiking else tables.levels, dtype)
+    written = (np.int32(tables.first), _drops(config), levels)
+    if tables.integers is None:
+        arguments: tuple[Any, ...] = (
+            _padded_table(tables.leak), tables.reset.max().numpy()[()], make_encoder(tables.bound[0].numpy()),
+            _presynaptic_first(w_rec, dtype), _per_neuron(rec_scale, neurons, dtype), tables.levels[[0, -1]].numpy(),
         )  # fmt: skip
-        return CodesForward(out, codes, inside, membrane, good)
-    good = forward.forward_float(
-        current, start, fresh, _padded_table(tables.leak), tables.reset.max().numpy()[()],
-        make_encoder(tables.bound[0].numpy()), _presynaptic_first(w_rec, x.dtype),
-        _per_neuron(rec_scale, neurons, x.dtype), tables.levels[[0, -1]].numpy(), *written,
+        return _Prepared(arguments, written)
+    integers = tables.integers
+    # Spikes of a row weigh up to this much, so int16 sums hold them or not.
+    largest = 0 if w_rec is None else int(w_rec.detach().abs().max()) * neurons
+    bound = integers.bound.numpy()
+    arguments = (
+        np.int32(integers.shift), _padded_table(integers.table), make_encoder(bound[0]),
+        bound[: 0 if len(bound) == 1 else None], _array(_or_zeros(integers.bias, neurons), torch.int32),
+        integers.ends.numpy(), _presynaptic_first(w_rec, torch.int16 if largest < 2**15 else torch.int32),
     )  # fmt: skip
-    return CodesForward(out, codes, inside, membrane, bool(good.all()))
+    return _Prepared(arguments, written)
 
 
 def backward_codes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from squat.ops.dispatch import current_backend
 from squat.ops.lif import reference
 from squat.ops.lif.protocol import Needs
 from squat.ops.lif.tables import CodeTables, LoopConfig, code_tables
+from squat.remember import Remembered
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -21,7 +23,7 @@ Gradients = tuple[Tensor | None, ...]
 def run(
     x: Tensor, beta: Tensor, threshold: Tensor, scale: Tensor | None, bias: Tensor | None, w_rec: Tensor | None,
     rec_scale: Tensor | None, u0: Tensor | None, codes0: Tensor | None, config: LoopConfig, steps: int,
-    from_code_of_zero: bool, sum_bound: int, input_bound: int,
+    from_code_of_zero: bool, sum_bound: int, input_bound: int, remembered: Remembered | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
     """`squat.ops.lif.lif` where nothing is traced, on the backend in force."""
     check_threshold(threshold)
@@ -40,7 +42,22 @@ def run(
             x, beta, threshold, config, steps=steps, scale=scale, bias=bias, w_rec=w_rec, rec_scale=rec_scale, u0=u0,
             codes0=codes0, sum_bound=sum_bound,
         )  # fmt: skip
-    tables = code_tables(config, x.dtype, beta, threshold, scale, bias, sum_bound)
+    if remembered is None:
+        remembered = Remembered()
+    tables = remembered(
+        (beta, threshold, scale, bias),
+        (config, x.dtype, sum_bound),
+        lambda: code_tables(config, x.dtype, beta, threshold, scale, bias, sum_bound),
+    )
+    if not torch.is_grad_enabled():
+        # What the backend makes of them is kept with tables that are kept.
+        tables.__dict__.setdefault("prepared", Remembered())
+        out, codes, _, _, good = kernels(x.device).forward_codes(
+            x, w_rec, rec_scale, scale, codes0, codes0 is None, tables, config, steps, input_bound, False
+        )
+        check_currents(bool(good), config, input_bound)
+        last = codes[-1].clone() if steps > 1 else codes[0]
+        return out, last_membrane(out, last, tables, config), last
     return _CodeLoop.apply(
         x, beta, threshold, scale, bias, w_rec, rec_scale, u0, codes0, tables, config, steps, input_bound
     )
@@ -101,7 +118,12 @@ def _values_good(x: Tensor, config: LoopConfig, limit: int) -> bool:
 
 def kernels(device: torch.device) -> Any:
     """The module of the backend in force, see `protocol.py`."""
-    return import_module(f"squat.ops.lif.{current_backend(device)}")
+    return _module(current_backend(device))
+
+
+@lru_cache
+def _module(backend: str) -> Any:
+    return import_module(f"squat.ops.lif.{backend}")
 
 
 class SavedCodes(NamedTuple):

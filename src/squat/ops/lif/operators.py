@@ -18,6 +18,7 @@ from squat.ops.dispatch import current_backend
 from squat.ops.lif import loop
 from squat.ops.lif.tables import LoopConfig, code_tables
 from squat.quant.spec import spec_from_json
+from squat.remember import Remembered
 from squat.surrogate import surrogate_from_json
 
 Optional = Tensor | None
@@ -41,6 +42,7 @@ def lif(
     from_code_of_zero: bool = False,
     sum_bound: int | Tensor = 0,
     input_bound: int | Tensor | None = None,
+    remembered: Remembered | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Run LIF neurons through time; `ops/lif/reference.py` states the equations.
 
@@ -59,6 +61,7 @@ def lif(
         from_code_of_zero: without `codes0`, start from the code of 0 instead; quantized states only.
         sum_bound: certain bound of the synaptic sum `|z|`, recurrence included; integer rule only.
         input_bound: the same without recurrence, which `x` must keep; `sum_bound` if None.
+        remembered: the layer's own memory of its tables, for calls without gradients.
 
     Returns:
         Output `[T, B, N]` (spikes or membranes), last membrane `[B, N]`, last codes (None for float states).
@@ -73,7 +76,7 @@ def lif(
     if not isinstance(config, str):
         return loop.run(
             x, beta, threshold, scale, bias, w_rec, rec_scale, u0, codes0, config, steps, from_code_of_zero,
-            int(sum_bound), int(input_bound),
+            int(sum_bound), int(input_bound), remembered,
         )  # fmt: skip
     if config.startswith(FLOAT_STATE):
         out, u, _ = _lif_membrane.registered(x, beta, threshold, w_rec, rec_scale, u0, config, steps)
