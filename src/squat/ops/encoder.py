@@ -41,6 +41,7 @@ class Encoder(NamedTuple):
         nearest: bucket of the smallest distance that is told apart, for exponential ones.
         bucket_bound: the bound in each bucket.
         bucket_codes: the codes below it (low byte) and above it (next byte).
+        buckets: the bits of both, so that one read fetches them.
     """
 
     way: int
@@ -53,6 +54,7 @@ class Encoder(NamedTuple):
     nearest: int
     bucket_bound: np.ndarray
     bucket_codes: np.ndarray
+    buckets: np.ndarray
 
 
 def make_encoder(bounds: np.ndarray) -> Encoder:
@@ -68,7 +70,7 @@ def make_encoder(bounds: np.ndarray) -> Encoder:
         high = np.nextafter(bounds[-1], kind(largest))
     plain = Encoder(
         COUNT if len(bounds) < LANES else HALVES, table, low, high, low, np.float32(0), 0, 0,
-        np.zeros(1, bounds.dtype), np.zeros(1, np.int32),
+        np.zeros(1, bounds.dtype), np.zeros(1, np.int32), np.zeros(1, np.int64),
     )  # fmt: skip
     if len(bounds) < LANES or bounds.dtype == np.float64 or float(high) - float(low) >= 2**31:
         return plain
@@ -107,7 +109,10 @@ def _filled(encoder: Encoder, count: int, size: int) -> Encoder | None:
     encoder = encoder._replace(
         bucket_bound=np.full(size, encoder.bounds[-1], encoder.bounds.dtype), bucket_codes=np.zeros(size, np.int32)
     )
-    return encoder if _fill_buckets(encoder, count) else None
+    if not _fill_buckets(encoder, count):
+        return None
+    both = np.stack((encoder.bucket_bound.view(np.int32), encoder.bucket_codes), axis=1)
+    return encoder._replace(buckets=both.view(np.int64)[:, 0])
 
 
 @njit(**EXACT)

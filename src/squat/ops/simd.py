@@ -258,6 +258,25 @@ def gather(builder: Any, table: Any, index: Any) -> Any:
     return builder.bitcast(builder.call(instruction, [*arguments, _INT(4)]), ir.VectorType(table.type.pointee, LANES))
 
 
+def gather_pairs(builder: Any, table: Any, index: Any) -> tuple[Any, Any]:
+    """Both halves of `table[index]` for a pointer to entries of 8 bytes, in half the reads of two gathers (AVX-512)."""
+    half, byte = LANES // 2, ir.IntType(8).as_pointer()
+    pair, places = ir.VectorType(ir.IntType(64), half), ir.VectorType(_INT, half)
+    mask, undefined = ir.VectorType(ir.IntType(1), half), ir.Constant(index.type, ir.Undefined)
+    instruction = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(pair, [pair, byte, places, mask, _INT]), "llvm.x86.avx512.mask.gather.dpq.512"
+    )
+    found = []
+    for start in (0, half):
+        lanes = ir.Constant(places, list(range(start, start + half)))
+        part = builder.shuffle_vector(index, undefined, lanes)
+        arguments = [ir.Constant(pair, [0] * half), builder.bitcast(table, byte), part, ir.Constant(mask, [1] * half)]
+        found.append(builder.bitcast(builder.call(instruction, [*arguments, _INT(8)]), index.type))
+    return tuple(
+        builder.shuffle_vector(*found, ir.Constant(index.type, list(range(first, 2 * LANES, 2)))) for first in (0, 1)
+    )
+
+
 def search(builder: Any, value: Any, table: Any, compare: Any) -> Any:
     """How many of the 15 sorted bounds in a register each value exceeds (AVX-512)."""
     word = ir.VectorType(_INT, LANES)

@@ -15,7 +15,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from squat.ops.encoder import COUNT, EVEN, EXACT, EXPONENTIAL
-from squat.ops.simd import HAS_AVX512, LANES, gather, load, permute, pointer, search, splat, store
+from squat.ops.simd import HAS_AVX512, LANES, gather, gather_pairs, load, permute, pointer, search, splat, store
 
 _INT, _FLOAT, _BYTE = ir.IntType(32), ir.FloatType(), ir.IntType(8)
 _INTS, _FLOATS, _BYTES = (ir.VectorType(entry, LANES) for entry in (_INT, _FLOAT, _BYTE))
@@ -47,8 +47,8 @@ class _Group:
         if self.way == COUNT:
             return search(builder, value, load(builder, self.start("bounds"), value.type), compare)
         place = self._bucket(value, compare)
-        pair = gather(builder, self.start("bucket_codes"), place)
-        above = compare(">", value, gather(builder, self.start("bucket_bound"), place))
+        bound, pair = gather_pairs(builder, self.start("buckets"), place)
+        above = compare(">", value, builder.bitcast(bound, value.type))
         low, high = builder.and_(pair, self._ints(255)), builder.lshr(pair, self._ints(8))
         return builder.select(above, high, low)
 
