@@ -17,6 +17,7 @@ INDUCTOR = pytest.param(
     "inductor",
     marks=[
         pytest.mark.slow,
+        pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning"),  # torch's own
         pytest.mark.skipif(not shutil.which("g++"), reason="needs the C++ compiler g++, which inductor calls"),
     ],
 )
