@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import shutil
 
 import pytest
@@ -123,7 +124,10 @@ def test_an_exported_network():
     for architecture in ARCHITECTURES:
         net = network(architecture, squat.IntWeight(4), squat.Anchored(4)).eval()
         x = spikes(net)
-        exported = torch.export.export(net, (x,)).module()
+        file = io.BytesIO()
+        torch.export.save(torch.export.export(net, (x,)), file)
+        file.seek(0)
+        exported = torch.export.load(file).module()
         out, states = exported(x)
         expected, expected_states = net(x)
         assert torch.equal(out, expected)

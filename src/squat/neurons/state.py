@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from torch import Tensor
+from torch.utils._pytree import _register_namedtuple
 
 
 class LIFState(NamedTuple):
@@ -23,3 +24,7 @@ class LIFState(NamedTuple):
     def detach(self) -> LIFState:
         """The state without its history, for truncated backpropagation through time."""
         return self._replace(u=self.u.detach())
+
+
+# So that an exported network can be saved; torch has no public function for named tuples.
+_register_namedtuple(LIFState, serialized_type_name="squat.LIFState")
