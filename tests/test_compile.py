@@ -216,8 +216,8 @@ def loop_arguments(integer):
     leaf = [torch.tensor(value, requires_grad=True) for value in (0.9, 1.0, 0.2, 0.3)]
     bias = torch.full((9,), 0.1, requires_grad=True) if integer else None
     u0 = torch.zeros(2, 9, requires_grad=True)
-    bounds = (torch.tensor(60), torch.tensor(40))
-    return x, *leaf[:2], leaf[2] if integer else None, bias, w_rec, leaf[3], u0, codes, *bounds, text, 6, False, True
+    bound = torch.tensor(60)
+    return x, *leaf[:2], leaf[2] if integer else None, bias, w_rec, leaf[3], u0, codes, bound, False, text, 6, False, True
 
 
 def operator_calls():

@@ -16,6 +16,7 @@ class Current(NamedTuple):
         scale: 0-dim, or `[N]` per output channel; > 0.
         bias: `[N]`, in the units of the membrane, or None.
         bound: a certain upper bound of `|z|`, an int; an int64 tensor where code is traced.
+        exact: whether `z` comes straight from a product that has checked it, so that nobody need check it again.
 
     Example:
         >>> import torch
@@ -27,6 +28,7 @@ class Current(NamedTuple):
     scale: Tensor
     bias: Tensor | None
     bound: int | Tensor
+    exact: bool = False
 
     def dense(self) -> Tensor:
         """The current as a float tensor `[T, B, N, ...]`; keeps a time stride of 0."""

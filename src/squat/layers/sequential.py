@@ -62,7 +62,7 @@ class Sequential(nn.Module):
             TypeError: for an input of another dtype.
             ValueError: for less than three axes, no step or sample, NaN or infinity, or a wrong number of states.
         """
-        out: Tensor | Current = checked_input(x)
+        out: Tensor | Current = checked_input(x, getattr(self.layers[0], "checks_input", False))
         if states is None:
             states = (None,) * len(self.layers)
         if len(states) != len(self.layers):
@@ -90,10 +90,14 @@ class Sequential(nn.Module):
         return {}
 
 
-def checked_input(x: Tensor) -> Tensor:
-    """The input of a network as a float tensor, or an error: NaN and infinity are never quantized silently."""
+def checked_input(x: Tensor, checked_later: bool = False) -> Tensor:
+    """The input of a network as a float tensor, or an error: NaN and infinity are never quantized silently.
+
+    `checked_later` says that the first layer refuses them by itself.
+    """
     if isinstance(x, Tensor) and x.dtype in (torch.uint8, torch.bool):
         x = x.float()
     check_sequence(x)
-    check_finite(x[:1] if x.stride(0) == 0 else x)
+    if not checked_later:
+        check_finite(x[:1] if x.stride(0) == 0 else x)
     return x

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from squat.checks import check_int, check_real, check_type
 from squat.layers.current import Current
-from squat.ops.product import check_sums
 from squat.quant.weight import IntWeight, WeightQuantizer, row_bound
 from squat.remember import Remembered
 
@@ -117,6 +116,11 @@ class WeightedLayer(nn.Module):
         """The constructor's arguments as JSON values."""
         raise NotImplementedError
 
+    @property
+    def checks_input(self) -> bool:
+        """Whether the product refuses NaN and infinity by itself: sums of integers do."""
+        return self.quantizer is not None
+
     def _shared_config(self) -> dict[str, Any]:
         return {
             "bias": self.bias is not None,
@@ -138,9 +142,7 @@ class WeightedLayer(nn.Module):
                 (self.input_scale, self.input_max),
                 lambda: self._quantized(quantizer),
             )
-        z = self.integer_product(x, w_int, bound)
-        check_sums(z, bound)
-        return Current(z, scale, bias, bound)
+        return Current(self.integer_product(x, w_int, bound), scale, bias, bound, exact=True)
 
     def _quantized(self, quantizer: WeightQuantizer) -> tuple[Tensor, Tensor, Tensor | None, int | Tensor]:
         """Integer weights, what their sums are worth, the bias, and the bound of the sums."""

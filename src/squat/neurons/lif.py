@@ -38,14 +38,16 @@ class _Elementwise(Neuron):
         integer = isinstance(x, Current) and self.state_spec is not None and self.arithmetic == "integer"
         scale = bias = None
         bound: int | Tensor = 0
+        exact = False
         if isinstance(x, Current):
             check_sequence(x.z)
             shape, dtype = x.z.shape, x.z.dtype
             if integer:
-                current, bound = x.z, x.bound
+                current, bound, exact = x.z, x.bound, x.exact
                 scale, bias = (_per_element(value, shape) for value in (x.scale, x.bias))
             else:
-                check_sums(x.z[:1] if is_constant(x.z) else x.z, x.bound)
+                if not x.exact:
+                    check_sums(x.z[:1] if is_constant(x.z) else x.z, x.bound)
                 current = x.dense()
         else:
             check_sequence(x)
@@ -55,7 +57,7 @@ class _Elementwise(Neuron):
         start = self._start(state, shape[1:], steps.dtype)
         out, u, codes = lif(
             steps.flatten(2), beta, self.threshold, self._loop_config(integer), steps=shape[0], scale=scale, bias=bias,
-            sum_bound=bound, remembered=self.remembered_tables, **start,
+            sum_bound=bound, exact=exact, remembered=self.remembered_tables, **start,
         )  # fmt: skip
         codes = None if codes is None else codes.reshape(shape[1:])
         return out.reshape(shape).to(dtype), LIFState(u.reshape(shape[1:]), codes)

@@ -15,7 +15,7 @@ from squat.neurons.base import Neuron, check_sequence, is_constant, widened
 from squat.neurons.lif import DEFAULT_SURROGATE
 from squat.neurons.state import LIFState
 from squat.ops.lif import lif
-from squat.ops.product import check_sums, integer_linear
+from squat.ops.product import integer_linear
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight, WeightQuantizer, row_bound
 from squat.remember import Remembered
@@ -187,6 +187,11 @@ class RLIF(Neuron):
         weights = self._weights() if self.quantizers else []
         return [(quantizer, quantizer(weight)) for quantizer, weight in zip(self.quantizers, weights, strict=True)]
 
+    @property
+    def checks_input(self) -> bool:
+        """Whether the product refuses NaN and infinity by itself: sums of integers do."""
+        return self._spec is not None
+
     def _weights(self) -> list[Tensor]:
         """The weights of each quantizer: one matrix where they share a scale."""
         if self.shared_scale:
@@ -207,7 +212,6 @@ class RLIF(Neuron):
         z = integer_linear(x, w_in, bound).to(x.dtype)
         if integer:
             return z, options
-        check_sums(z, bound)
         current = z * (options["scale_in"] * self.input_scale)
         current = current if self.bias is None else current + self.bias
         return current.to(x.dtype), {"w_rec": options["w_rec"], "rec_scale": options["rec_scale"]}
@@ -228,7 +232,7 @@ class RLIF(Neuron):
         w_rec = w_rec * spike_units if spike_units != 1 else w_rec
         total = row_bound(w_in, self.input_max, w_rec)
         scale = scale_in * min(self.input_scale, 1.0)
-        options = {"w_rec": w_rec, "scale": scale, "bias": self.bias, "sum_bound": total, "input_bound": bound}
+        options = {"w_rec": w_rec, "scale": scale, "bias": self.bias, "sum_bound": total, "exact": True}
         return w_in, bound, options
 
     def _units(self) -> tuple[int, int]:

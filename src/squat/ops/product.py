@@ -11,22 +11,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from squat.operators import as_tensor, no_result, operator
+from squat.operators import as_tensor, check_finite, no_result, operator
 from squat.ops.unfolded import unfolded_conv2d
 
 if TYPE_CHECKING:
     from squat.ops.events import Events
 
 FLOAT32_EXACT = 2**24
+COMPILED_SIZE = 2**14
+"""So many sums are checked by a compiled loop."""
 
 
 def integer_linear(x: Tensor, w_int: Tensor, bound: int | Tensor) -> Tensor:
-    """Integer sums `z = x w_int^T`, exact.
+    """Integer sums `z = x w_int^T`, exact and checked.
 
     Backward: `dL/dx = gz w_int` (left out where `x` needs no gradient), `dL/dw_int = gz^T x`.
 
@@ -39,7 +42,8 @@ def integer_linear(x: Tensor, w_int: Tensor, bound: int | Tensor) -> Tensor:
         `[..., N]` in the dtype of `w_int`, integer-valued, also under autocast.
 
     Raises:
-        ValueError: a sum cannot be held in float32.
+        ValueError: a sum is NaN, infinite, not an integer or larger than `bound`, so the inputs were not what was
+            promised; or it cannot be held in float32.
 
     Example:
         >>> integer_linear(torch.tensor([[[1.0, 0.0, 1.0]]]), torch.tensor([[2.0, 5.0, -7.0]]), 14).tolist()
@@ -55,7 +59,7 @@ def integer_linear(x: Tensor, w_int: Tensor, bound: int | Tensor) -> Tensor:
 def integer_conv2d(
     x: Tensor, w_int: Tensor, stride: tuple[int, int], padding: tuple[int, int], bound: int | Tensor
 ) -> Tensor:
-    """Integer sums of a two-dimensional convolution (cross-correlation, as in torch), exact.
+    """Integer sums of a two-dimensional convolution (cross-correlation, as in torch), exact and checked.
 
     The algorithms that sum in a transformed space (Winograd, Fourier) round, so NNPACK, which may choose them, is left
     out, and CUDA, where cuDNN may, multiplies unfolded windows (`squat.ops.unfolded`).
@@ -71,7 +75,8 @@ def integer_conv2d(
         `[B, N, H', W']` in the dtype of `w_int`, integer-valued, also under autocast.
 
     Raises:
-        ValueError: a sum cannot be held in float32.
+        ValueError: a sum is NaN, infinite, not an integer or larger than `bound`, so the inputs were not what was
+            promised; or it cannot be held in float32.
 
     Example:
         >>> integer_conv2d(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2), (1, 1), (0, 0), 4).item()
@@ -83,7 +88,7 @@ def integer_conv2d(
 
 
 def check_sums(z: Tensor, bound: int | Tensor) -> None:
-    """Refuses sums that are not integers within the bound, which means that the inputs were not what was promised.
+    """Refuses sums that are not integers within the bound.
 
     Args:
         z: sums of any shape.
@@ -98,17 +103,22 @@ def check_sums(z: Tensor, bound: int | Tensor) -> None:
     if torch.compiler.is_compiling():
         _check_sums.registered(z, as_tensor(bound))
     else:
-        _check_sums(z, bound)
+        _refuse_other_sums(z, int(bound), z)
 
 
 def _linear(rows: Tensor, w_int: Tensor, bound: int) -> tuple[Tensor, Events | None]:
     """The sums `[R, N]` of rows `[R, in]`, and the events by which they were added, if they were."""
     from squat.ops.events import add_weight_rows, events_of
 
-    if bound >= FLOAT32_EXACT:
-        return _narrow(rows.double() @ w_int.double().T, w_int.dtype), None
-    events = events_of(rows)
-    return (rows @ w_int.T if events is None else add_weight_rows(events, w_int)), events
+    events = events_of(rows) if bound < FLOAT32_EXACT else None
+    if events is not None:
+        return add_weight_rows(events, w_int), events  # of zeros and ones: integers within the bound
+    if bound < FLOAT32_EXACT:
+        z = rows @ w_int.T
+    else:
+        z = _narrow(rows.double() @ w_int.double().T, w_int.dtype)
+    _refuse_other_sums(z, bound, rows)
+    return z, None
 
 
 def _linear_gradients(
@@ -191,7 +201,9 @@ def _convolve(x: Tensor, w_int: Tensor, stride: Sequence[int], padding: Sequence
     convolve = unfolded_conv2d if x.is_cuda else F.conv2d
     with torch.autocast(x.device.type, enabled=False), torch.backends.nnpack.flags(enabled=False):
         z = convolve(x.to(kind), w_int.to(kind), stride=tuple(stride), padding=tuple(padding))
-    return z if exact_in_float32 else _narrow(z, w_int.dtype)
+    z = z if exact_in_float32 else _narrow(z, w_int.dtype)
+    _refuse_other_sums(z, bound, x)
+    return z
 
 
 def _convolved_shape(x: Tensor, w_int: Tensor, stride: list[int], padding: list[int], bound: Tensor) -> Tensor:
@@ -221,21 +233,34 @@ def _integer_conv2d(x: Tensor, w_int: Tensor, stride: list[int], padding: list[i
 
 
 @operator("(Tensor z, Tensor bound) -> ()", no_result)
-def _check_sums(z: Tensor, bound: int | Tensor) -> None:
-    if z.numel() == 0:
+def _check_sums(z: Tensor, bound: Tensor) -> None:
+    _refuse_other_sums(z, int(bound), z)
+
+
+def _refuse_other_sums(z: Tensor, bound: int, x: Tensor) -> None:
+    """Refuses sums that are not integers within the bound, which means that the inputs `x` were not as promised."""
+    if _integers_within(z.detach(), bound):
         return
-    z, bound = z.detach(), int(bound)
-    low, high = (side.item() for side in torch.aminmax(z))
+    check_finite(x)
+    low, high = (side.item() for side in torch.aminmax(z.detach()))
     if not (-bound <= low and high <= bound):
         raise ValueError(
             f"x: its products with the integer weights reach from {low:g} to {high:g}, beyond the bound {bound}; "
             "expected finite integers up to input_max; raise input_max or scale the inputs down"
         )
-    if not torch.equal(z, z.round()):
-        raise ValueError(
-            "x: got fractions, expected integer values for a layer with integer weights (spikes, or pixels 0..255 with "
-            "input_max=255 and input_scale=1/255); round the inputs to a grid and give its step as input_scale"
-        )
+    raise ValueError(
+        "x: got fractions, expected integer values for a layer with integer weights (spikes, or pixels 0..255 with "
+        "input_max=255 and input_scale=1/255); round the inputs to a grid and give its step as input_scale"
+    )
+
+
+def _integers_within(z: Tensor, bound: int) -> bool:
+    if z.device.type == "cpu" and z.dtype in (torch.float32, torch.float64) and z.numel() >= COMPILED_SIZE:
+        from squat.ops.lif.cpu_forward import integers_within
+
+        values = z.contiguous().view(-1).numpy()
+        return bool(integers_within(values, np.nextafter(values.dtype.type(bound), np.inf)))
+    return bool(((z == z.round()) & (z.abs() <= bound)).all())
 
 
 def _narrow(z: Tensor, dtype: torch.dtype) -> Tensor:

@@ -21,7 +21,7 @@ from squat.remember import Remembered
 
 def forward_codes(
     x: Tensor, w_rec: Tensor | None, rec_scale: Tensor | None, scale: Tensor | None, codes0: Tensor | None, fresh: bool,
-    tables: CodeTables, config: LoopConfig, steps: int, input_bound: int, keep_membrane: bool,
+    tables: CodeTables, config: LoopConfig, steps: int, input_bound: int | None, keep_membrane: bool,
 ) -> CodesForward:  # fmt: skip
     """A loop with quantized states, both rules."""
     batch, neurons = x.shape[1:]
@@ -39,7 +39,10 @@ def forward_codes(
     written = (*ready.written, out.numpy(), codes.numpy(), inside.numpy(), membrane.numpy())
     current = _array(x, x.dtype)
     if tables.integers is not None:
-        good = forward.integers_within(current.reshape(-1), np.nextafter(current.dtype.type(input_bound), np.inf))
+        good = True
+        if input_bound is not None:
+            limit = np.nextafter(current.dtype.type(input_bound), np.inf)
+            good = forward.integers_within(current.reshape(-1), limit)
         forward.forward_integer(current, start, fresh, *ready.arguments, *written)
     else:
         good = bool(forward.forward_float(current, start, fresh, *ready.arguments, *written).all())

@@ -26,7 +26,7 @@ INTEGER_TABLES = ("table", "bound", "ends", "bias", "shift")
 
 def forward_codes(
     x: Tensor, w_rec: Tensor | None, rec_scale: Tensor | None, scale: Tensor | None, codes0: Tensor | None, fresh: bool,
-    tables: CodeTables, config: LoopConfig, steps: int, input_bound: int, keep_membrane: bool,
+    tables: CodeTables, config: LoopConfig, steps: int, input_bound: int | None, keep_membrane: bool,
 ) -> CodesForward:  # fmt: skip
     """A loop with quantized states, both rules."""
     check_device(x)
@@ -43,7 +43,9 @@ def forward_codes(
     else:
         table, bound, ends, bias, shift = (getattr(integers, name) for name in INTEGER_TABLES)
     # As in the other backends: the bound itself may round when it becomes a float.
-    limit = torch.nextafter(x.new_tensor(input_bound), x.new_tensor(torch.inf))
+    limit = x.new_tensor(torch.inf)
+    if input_bound is not None:
+        limit = torch.nextafter(x.new_tensor(input_bound), limit)
     out, wrong = _launch_forward(
         x, w_rec, rec_scale, start, fresh, config, steps, codes, inside, membrane,
         (table, tables.reset, bound, ends, _per_neuron(bias, neurons, x, torch.int32, 0)), (limit, x, x, tables.levels),

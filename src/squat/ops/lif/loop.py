@@ -23,7 +23,7 @@ Gradients = tuple[Tensor | None, ...]
 def run(
     x: Tensor, beta: Tensor, threshold: Tensor, scale: Tensor | None, bias: Tensor | None, w_rec: Tensor | None,
     rec_scale: Tensor | None, u0: Tensor | None, codes0: Tensor | None, config: LoopConfig, steps: int,
-    from_code_of_zero: bool, sum_bound: int, input_bound: int, remembered: Remembered | None = None,
+    from_code_of_zero: bool, sum_bound: int, exact: bool, remembered: Remembered | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
     """`squat.ops.lif.lif` where nothing is traced, on the backend in force."""
     check_threshold(threshold)
@@ -35,7 +35,7 @@ def run(
         return out, u_last, None
     codes0 = first_codes(codes0, from_code_of_zero, x, threshold, config)
     if current_backend(x.device) == "reference":
-        check_currents(_values_good(x, config, input_bound), config, input_bound)
+        check_currents(_values_good(x, config, sum_bound), config, sum_bound)
         if from_code_of_zero and codes0 is not None:
             u0 = config.state.levels(float(threshold.detach())).to(x)[codes0.int()]
         return reference.lif(
@@ -53,13 +53,23 @@ def run(
         # What the backend makes of them is kept with tables that are kept.
         tables.__dict__.setdefault("prepared", Remembered())
         out, codes, _, _, good = kernels(x.device).forward_codes(
-            x, w_rec, rec_scale, scale, codes0, codes0 is None, tables, config, steps, input_bound, False
+            x,
+            w_rec,
+            rec_scale,
+            scale,
+            codes0,
+            codes0 is None,
+            tables,
+            config,
+            steps,
+            None if exact else sum_bound,
+            False,
         )
-        check_currents(bool(good), config, input_bound)
+        check_currents(bool(good), config, sum_bound)
         last = codes[-1].clone() if steps > 1 else codes[0]
         return out, last_membrane(out, last, tables, config), last
     return _CodeLoop.apply(
-        x, beta, threshold, scale, bias, w_rec, rec_scale, u0, codes0, tables, config, steps, input_bound
+        x, beta, threshold, scale, bias, w_rec, rec_scale, u0, codes0, tables, config, steps, sum_bound, exact
     )
 
 
@@ -157,13 +167,14 @@ class _CodeLoop(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, beta: Tensor, threshold: Tensor, scale: Tensor | None, bias: Tensor | None,
         w_rec: Tensor | None, rec_scale: Tensor | None, u0: Tensor | None, codes0: Tensor | None, tables: CodeTables,
-        config: LoopConfig, steps: int, input_bound: int,
+        config: LoopConfig, steps: int, sum_bound: int, exact: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         need, ctx.kernels = ctx.needs_input_grad, kernels(x.device)
         out, codes, inside, membrane, good = ctx.kernels.forward_codes(
-            x, w_rec, rec_scale, scale, codes0, codes0 is None, tables, config, steps, input_bound, need[2]
-        )
-        check_currents(bool(good), config, input_bound)
+            x, w_rec, rec_scale, scale, codes0, codes0 is None, tables, config, steps, None if exact else sum_bound,
+            need[2],
+        )  # fmt: skip
+        check_currents(bool(good), config, sum_bound)
         ctx.save_for_backward(
             *SavedCodes(
                 x if need[3] else None, beta, threshold, scale, w_rec, rec_scale, codes0, codes, inside, membrane,
@@ -180,7 +191,7 @@ class _CodeLoop(torch.autograd.Function):
         saved = SavedCodes(*ctx.saved_tensors)
         need = ctx.needs_input_grad
         gradients = codes_gradients(ctx.kernels, g_out, g_last, saved, ctx.tables, ctx.config, ctx.x_steps, need)
-        return (*gradients, *(None,) * 5)
+        return (*gradients, *(None,) * 6)
 
 
 class _MembraneLoop(torch.autograd.Function):

@@ -41,7 +41,7 @@ def lif(
     codes0: Tensor | None = None,
     from_code_of_zero: bool = False,
     sum_bound: int | Tensor = 0,
-    input_bound: int | Tensor | None = None,
+    exact: bool = False,
     remembered: Remembered | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Run LIF neurons through time; `ops/lif/reference.py` states the equations.
@@ -59,30 +59,29 @@ def lif(
         u0: carried membrane `[B, N]`; for quantized states it stands for `level[codes0]` and takes the gradient.
         codes0: carried codes, uint8 `[B, N]`; None starts fresh: no leak, no reset in the first step.
         from_code_of_zero: without `codes0`, start from the code of 0 instead; quantized states only.
-        sum_bound: certain bound of the synaptic sum `|z|`, recurrence included; integer rule only.
-        input_bound: the same without recurrence, which `x` must keep; `sum_bound` if None.
+        sum_bound: certain bound of the synaptic sum `|z|`, recurrence included, which `x` must keep; integer rule only.
+        exact: whether `x` is known to be integers within the bound, so that it is not checked.
         remembered: the layer's own memory of its tables, for calls without gradients.
 
     Returns:
         Output `[T, B, N]` (spikes or membranes), last membrane `[B, N]`, last codes (None for float states).
 
     Raises:
-        ValueError: if a current is not finite, or under the integer rule not an integer within `input_bound`; if the
+        ValueError: if a current is not finite, or under the integer rule not an integer within `sum_bound`; if the
             threshold is not positive; for a carried code that the spec does not have.
     """
-    input_bound = sum_bound if input_bound is None else input_bound
     if w_rec is not None and rec_scale is None:
         rec_scale = scale  # the integer rule
     if not isinstance(config, str):
         return loop.run(
             x, beta, threshold, scale, bias, w_rec, rec_scale, u0, codes0, config, steps, from_code_of_zero,
-            int(sum_bound), int(input_bound), remembered,
+            int(sum_bound), exact, remembered,
         )  # fmt: skip
     if config.startswith(FLOAT_STATE):
         out, u, _ = _lif_membrane.registered(x, beta, threshold, w_rec, rec_scale, u0, config, steps)
         return out, u, None
     out, u, codes, *_ = _lif_codes.registered(
-        x, beta, threshold, scale, bias, w_rec, rec_scale, u0, codes0, as_tensor(sum_bound), as_tensor(input_bound),
+        x, beta, threshold, scale, bias, w_rec, rec_scale, u0, codes0, as_tensor(sum_bound), exact,
         config, steps, from_code_of_zero, threshold.requires_grad and torch.is_grad_enabled(),
     )  # fmt: skip
     return out, u, codes
@@ -124,7 +123,7 @@ def _given(gradients: list[Tensor], need: list[bool], others: int) -> loop.Gradi
 
 def _codes_shapes(
     x: Tensor, beta: Tensor, threshold: Tensor, scale: Optional, bias: Optional, w_rec: Optional, rec_scale: Optional,
-    u0: Optional, codes0: Optional, sum_bound: Tensor, input_bound: Tensor, config: str, steps: int,
+    u0: Optional, codes0: Optional, sum_bound: Tensor, exact: bool, config: str, steps: int,
     from_code_of_zero: bool, keep_membrane: bool,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     flags, (batch, neurons) = json.loads(config), x.shape[1:]  # no `config_of`: specs are made of real tensors
@@ -183,14 +182,14 @@ def _differentiate_codes(ctx: Any, g_out: Tensor, g_last: Tensor, *_: Any) -> lo
 
 @operator(
     "(Tensor x, Tensor beta, Tensor threshold, Tensor? scale, Tensor? bias, Tensor? w_rec, Tensor? rec_scale,"
-    " Tensor? u0, Tensor? codes0, Tensor sum_bound, Tensor input_bound, str config, int steps, bool from_code_of_zero,"
+    " Tensor? u0, Tensor? codes0, Tensor sum_bound, bool exact, str config, int steps, bool from_code_of_zero,"
     " bool keep_membrane) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _codes_shapes,
     (_save_codes, _differentiate_codes),
 )
 def _lif_codes(
     x: Tensor, beta: Tensor, threshold: Tensor, scale: Optional, bias: Optional, w_rec: Optional, rec_scale: Optional,
-    u0: Optional, codes0: Optional, sum_bound: Tensor, input_bound: Tensor, config: str, steps: int,
+    u0: Optional, codes0: Optional, sum_bound: Tensor, exact: bool, config: str, steps: int,
     from_code_of_zero: bool, keep_membrane: bool,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     constants = config_of(config)
@@ -198,9 +197,19 @@ def _lif_codes(
     start = loop.first_codes(codes0, from_code_of_zero, x, threshold, constants)
     tables = code_tables(constants, x.dtype, beta, threshold, scale, bias, int(sum_bound))
     out, codes, inside, membrane, good = _kernels(x.device).forward_codes(
-        x, w_rec, rec_scale, scale, start, start is None, tables, constants, steps, int(input_bound), keep_membrane
+        x,
+        w_rec,
+        rec_scale,
+        scale,
+        start,
+        start is None,
+        tables,
+        constants,
+        steps,
+        None if exact else int(sum_bound),
+        keep_membrane,
     )
-    loop.check_currents(bool(good), constants, int(input_bound))
+    loop.check_currents(bool(good), constants, int(sum_bound))
     last = codes[-1].clone()
     return out, loop.last_membrane(out, last, tables, constants), last, codes, inside, membrane
 

@@ -21,7 +21,7 @@ on the device of `x`. Forward results equal those of `reference.py`, gradients a
     tables          `CodeTables`
     config          `LoopConfig`
     steps           T
-    input_bound     what |x| must keep under the integer rule
+    input_bound     what |x| must keep under the integer rule; None if x is known to be such integers
     keep_membrane   whether the gradient of the threshold will be wanted
     unit            what one unit of `membrane` is worth, float64 0-dim or [N]
     beta            decay, 0-dim or [N];  threshold  0-dim
