@@ -217,7 +217,8 @@ def loop_arguments(integer):
     bias = torch.full((9,), 0.1, requires_grad=True) if integer else None
     u0 = torch.zeros(2, 9, requires_grad=True)
     bound = torch.tensor(60)
-    return x, *leaf[:2], leaf[2] if integer else None, bias, w_rec, leaf[3], u0, codes, bound, False, text, 6, False, True
+    scale = leaf[2] if integer else None
+    return x, *leaf[:2], scale, bias, w_rec, leaf[3], u0, codes, bound, False, text, 6, False, True
 
 
 def operator_calls():
