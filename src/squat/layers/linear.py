@@ -65,6 +65,11 @@ class Linear(WeightedLayer):
         """`x w_int^T`."""
         return integer_linear(x, w_int, bound)
 
+    def integer_layer(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, int]:
+        """Integer input and recurrent weights, scale, bias and bound of the sums, of a layer with integer weights."""
+        w_int, scale, bias, bound = self.quantized()
+        return w_int, None, scale, bias, int(bound)
+
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""
         return {"in_features": self.in_features, "out_features": self.out_features, **self._shared_config()}

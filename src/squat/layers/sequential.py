@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from squat.checks import check_type
 from squat.layers.current import Current
+from squat.layers.stream import Stream
 from squat.neurons.base import Neuron, check_sequence
 from squat.operators import check_finite
 
@@ -82,8 +83,20 @@ class Sequential(nn.Module):
         In eval mode and under `torch.no_grad()` quantized weights and tables are kept from call to call. They follow
         every change of a parameter or spec but a write through `.data`, which leaves no trace.
         """
+        if not self.training and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            stepped = self._stream().step(x, states)
+            if stepped is not None:
+                return stepped
         out, states = self.forward(x.unsqueeze(0), states)
         return (out._replace(z=out.z[0]) if isinstance(out, Current) else out[0]), states
+
+    def _stream(self) -> Stream:
+        """Prepared steps of the layers as they are now."""
+        layers = tuple(self.layers)
+        kept: Stream | None = self.__dict__.get("_kept_stream")
+        if kept is None or kept.layers != layers:
+            kept = self.__dict__["_kept_stream"] = Stream(layers)
+        return kept
 
     def config(self) -> dict[str, Any]:
         """Empty: the layers describe themselves."""

@@ -135,18 +135,19 @@ class WeightedLayer(nn.Module):
 
     def _integer_current(self, x: Tensor, quantizer: WeightQuantizer) -> Current:
         if self.training or torch.compiler.is_compiling():
-            w_int, scale, bias, bound = self._quantized(quantizer)
+            w_int, scale, bias, bound = self.quantized()
         else:
             w_int, scale, bias, bound = self._remembered(
                 (self.weight, self.bias, quantizer.stored_scale()),
                 (self.input_scale, self.input_max),
-                lambda: self._quantized(quantizer),
+                lambda: self.quantized(),
             )
         return Current(self.integer_product(x, w_int, bound), scale, bias, bound, exact=True)
 
-    def _quantized(self, quantizer: WeightQuantizer) -> tuple[Tensor, Tensor, Tensor | None, int | Tensor]:
+    def quantized(self) -> tuple[Tensor, Tensor, Tensor | None, int | Tensor]:
         """Integer weights, what their sums are worth, the bias, and the bound of the sums."""
-        w_int, scale = quantizer(self.weight)
+        assert self.quantizer is not None
+        w_int, scale = self.quantizer(self.weight)
         bias = None if self.bias is None else self.bias.to(w_int.dtype)
         scale = scale if self.input_scale == 1.0 else scale * self.input_scale
         return w_int, scale, bias, row_bound(w_int, self.input_max)

@@ -129,7 +129,7 @@ class Neuron(nn.Module):
         if name in ("state_spec", "surrogate"):  # what traced code can hold of them
             object.__setattr__(self, f"{name}_text", json.dumps(None if value is None else value.to_json()))
 
-    def _loop_config(self, integer: bool) -> LoopConfig | str:
+    def loop_config(self, integer: bool) -> LoopConfig | str:
         """The constants of the loop; where code is traced as the text that `squat.ops.lif.config_of` reads."""
         drop_input, clipped = self.zero_reset == "drop_input", self.ste == "clipped"
         if torch.compiler.is_compiling():

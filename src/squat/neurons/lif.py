@@ -56,7 +56,7 @@ class _Elementwise(Neuron):
         beta = _checked_length(self._decay_in(steps.dtype), shape)
         start = self._start(state, shape[1:], steps.dtype)
         out, u, codes = lif(
-            steps.flatten(2), beta, self.threshold, self._loop_config(integer), steps=shape[0], scale=scale, bias=bias,
+            steps.flatten(2), beta, self.threshold, self.loop_config(integer), steps=shape[0], scale=scale, bias=bias,
             sum_bound=bound, exact=exact, remembered=self.remembered_tables, **start,
         )  # fmt: skip
         codes = None if codes is None else codes.reshape(shape[1:])

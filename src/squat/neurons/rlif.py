@@ -172,7 +172,7 @@ class RLIF(Neuron):
             current, options = self._quantized_current(values, integer)
         start = self._start(state, torch.Size((x.shape[1], self.features)), dtype)
         out, u, codes = lif(
-            current, self._decay_in(dtype), self.threshold, self._loop_config(integer), steps=x.shape[0],
+            current, self._decay_in(dtype), self.threshold, self.loop_config(integer), steps=x.shape[0],
             remembered=self.remembered_tables, **start, **options,
         )  # fmt: skip
         return out.to(x.dtype), LIFState(u, codes)
@@ -186,6 +186,11 @@ class RLIF(Neuron):
         """Quantizers with the integers and the scale of the coming sequence; none for float weights."""
         weights = self._weights() if self.quantizers else []
         return [(quantizer, quantizer(weight)) for quantizer, weight in zip(self.quantizers, weights, strict=True)]
+
+    def integer_layer(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, int]:
+        """Integer input and recurrent weights, scale, bias and bound of the sums, under the integer rule."""
+        w_in, _, options = self._quantized(True)
+        return w_in, options["w_rec"], options["scale"], options["bias"], int(options["sum_bound"])
 
     @property
     def checks_input(self) -> bool:

@@ -64,8 +64,8 @@ def _prepare(
     written = (np.int32(tables.first), _drops(config), levels)
     if tables.integers is None:
         arguments: tuple[Any, ...] = (
-            _padded_table(tables.leak), tables.reset.max().numpy()[()], make_encoder(tables.bound[0].numpy()),
-            _presynaptic_first(w_rec, dtype), _per_neuron(rec_scale, neurons, dtype), tables.levels[[0, -1]].numpy(),
+            padded_table(tables.leak), tables.reset.max().numpy()[()], make_encoder(tables.bound[0].numpy()),
+            presynaptic_first(w_rec, dtype), _per_neuron(rec_scale, neurons, dtype), tables.levels[[0, -1]].numpy(),
         )  # fmt: skip
         return _Prepared(arguments, written)
     integers = tables.integers
@@ -73,9 +73,9 @@ def _prepare(
     largest = 0 if w_rec is None else int(w_rec.detach().abs().max()) * neurons
     bound = integers.bound.numpy()
     arguments = (
-        np.int32(integers.shift), _padded_table(integers.table), make_encoder(bound[0]),
+        np.int32(integers.shift), padded_table(integers.table), make_encoder(bound[0]),
         bound[: 0 if len(bound) == 1 else None], _array(_or_zeros(integers.bias, neurons), torch.int32),
-        integers.ends.numpy(), _presynaptic_first(w_rec, torch.int16 if largest < 2**15 else torch.int32),
+        integers.ends.numpy(), presynaptic_first(w_rec, torch.int16 if largest < 2**15 else torch.int32),
     )  # fmt: skip
     return _Prepared(arguments, written)
 
@@ -92,7 +92,7 @@ def backward_codes(
     start = _array(codes0, torch.uint8, (0, 0)) if codes0 is not None else np.zeros((batch, neurons), np.uint8)
     backward.backward_codes(
         _array(g_out, dtype), _array(g_last, dtype), codes.numpy(), start, fresh, _array(beta.reshape(-1), dtype),
-        _array(tables.levels, dtype), _padded_table(tables.surrogate.to(dtype)), tables.first, config.reset == "zero",
+        _array(tables.levels, dtype), padded_table(tables.surrogate.to(dtype)), tables.first, config.reset == "zero",
         _drops(config), config.reset == "subtract", config.spiking, *_recurrent(w_rec, rec_scale, dtype, config),
         _per_scale(scale, dtype), inside.numpy(), config.clipped, membrane.numpy(), _array(unit.reshape(-1), dtype),
         float(threshold), gx.numpy(), gu0.numpy(), g_beta.numpy(), g_bias.numpy(), g_theta.numpy(),
@@ -112,7 +112,7 @@ def forward_membrane(
     good = forward.forward_membrane(
         _array(x, x.dtype), _array(u0, x.dtype), _array(beta.reshape(-1), x.dtype), _array(threshold, x.dtype)[()],
         config.reset == "subtract", config.reset == "zero", _drops(config),
-        _presynaptic_first(w_rec, x.dtype), _per_neuron(rec_scale, neurons, x.dtype), config.spiking, out.numpy(),
+        presynaptic_first(w_rec, x.dtype), _per_neuron(rec_scale, neurons, x.dtype), config.spiking, out.numpy(),
         u.numpy(),
     )  # fmt: skip
     return MembraneForward(out, u, bool(good.all()))
@@ -164,7 +164,7 @@ def _or_zeros(bias: Tensor | None, neurons: int) -> Tensor:
     return torch.zeros(neurons, dtype=torch.int32) if bias is None else bias
 
 
-def _presynaptic_first(w_rec: Tensor | None, dtype: torch.dtype) -> np.ndarray:
+def presynaptic_first(w_rec: Tensor | None, dtype: torch.dtype) -> np.ndarray:
     """`[N, N]` with a row for each presynaptic neuron, padded to whole vectors."""
     if w_rec is None:
         return _array(None, dtype, (0, 0))
@@ -184,7 +184,7 @@ def _recurrent(
     return padded_rows(scaled, vectors=4), _array(scaled.T if compact else None, dtype, (0, 0))
 
 
-def _padded_table(table: Tensor) -> np.ndarray:
+def padded_table(table: Tensor) -> np.ndarray:
     """A table whose last axis is the code, with at least as many entries as a register has."""
     return torch.nn.functional.pad(table.detach(), (0, max(0, LANES - table.shape[-1]))).numpy()
 
