@@ -30,7 +30,8 @@ def loop(settings: dict[str, Any], bits: int) -> tuple[Tensor, Callable[[Tensor]
     if integer:
         x = (x * 20).round().clamp(-LARGEST, LARGEST)
         bias = torch.full((settings["neurons"],), 0.01)
-        options |= {"scale": torch.tensor(0.05), "bias": bias, "sum_bound": LARGEST}
+        # Currents of a network come from an exact product, and are not checked again.
+        options |= {"scale": torch.tensor(0.05), "bias": bias, "sum_bound": LARGEST, "exact": True}
     beta, threshold = torch.tensor(BETA), torch.tensor(1.0)
     return x, lambda current: lif(current, beta, threshold, config, **options)[0]
 
