@@ -16,7 +16,7 @@ from torch import Tensor
 
 from squat.ops.choice import adds_rows
 from squat.ops.encoder import EXACT
-from squat.ops.simd import LANES, append_places, at_least, bit_count, differs, padded, sum_rows_of
+from squat.ops.simd import LANES, VECTOR_BYTES, append_places, at_least, bit_count, differs, padded, sum_rows_of
 
 MAX_DENSITY = 0.5
 """Above this share of spikes the dense forward product is as fast."""
@@ -178,7 +178,7 @@ def _gather(bits, count, columns, out):
         total = np.empty(columns.shape[1], columns.dtype)
         for r in range(task * CHUNK, min((task + 1) * CHUNK, out.shape[0])):
             list_places(bits[r], places, 0)
-            sum_rows_of(total, 0, columns, places, 0, count[r])
+            sum_rows_of(total, 0, columns, places, 0, count[r], 0, columns.shape[1])
             row = out[r]
             for n in range(row.size):
                 row[n] = total[n]
@@ -216,16 +216,37 @@ def _by_input(bits, count, inputs, size):
     return begin, index
 
 
+@njit(**EXACT)
+def _equal_parts(begin, parts):
+    """Edges of ranges of inputs with about as many spikes each."""
+    inputs = begin.shape[1] - 1
+    total = begin[-1, inputs] - begin[0, 0]
+    edges, part, seen = np.full(parts + 1, inputs), 0, 0
+    for j in range(inputs):
+        if part < parts and seen * parts >= part * total:
+            edges[part] = j
+            part += 1
+        for c in range(begin.shape[0]):
+            seen += begin[c, j + 1] - begin[c, j]
+    edges[0] = 0
+    return edges
+
+
 @njit(parallel=True, **EXACT)
 def _scatter(begin, index, g, tasks, total):
+    edges = _equal_parts(begin, tasks)
     for task in prange(tasks):
-        part = np.empty(g.shape[1], g.dtype)
+        width = g.shape[1]
+        block = 8 * VECTOR_BYTES // g.itemsize  # columns that one pass over the rows keeps in registers
+        part = np.empty(block, g.dtype)
         for c in range(begin.shape[0]):
-            for j in range(task, total.shape[0], tasks):
-                sum_rows_of(part, 0, g, index, begin[c, j], begin[c, j + 1])
-                row = total[j]
-                if c == 0:
-                    row[:] = part
-                else:
-                    for n in range(row.size):
-                        row[n] += part[n]
+            for column in range(0, width, block):
+                last = min(column + block, width)
+                for j in range(edges[task], edges[task + 1]):
+                    sum_rows_of(part, 0, g, index, begin[c, j], begin[c, j + 1], column, last)
+                    row = total[j, column:last]
+                    if c == 0:
+                        row[:] = part[: row.size]
+                    else:
+                        for n in range(row.size):
+                            row[n] += part[n]

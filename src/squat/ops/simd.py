@@ -199,23 +199,23 @@ _eight, _four, _two, _one = (_sum_rows(count) for count in (8, 4, 2, 1))
 
 
 @njit(**_PLAIN)
-def sum_rows_of(out, at, table, index, begin, stop):
-    """`out[at : at + width] = sum over k in [begin, stop) of table[index[k]]`, in this order, kept in registers.
+def sum_rows_of(out, at, table, index, begin, stop, column, last):
+    """`out[at : at + last - column] = sum over k in [begin, stop) of table[index[k], column:last]`, in this order.
 
-    `table` is `[rows, width]` with a width that fills whole vectors, `index` int32.
+    Kept in registers; columns are whole vectors, `index` is int32.
     """
     lanes = VECTOR_BYTES // table.itemsize
-    width, column = table.shape[1], 0
-    while column + 8 * lanes <= width:
+    at -= column
+    while column + 8 * lanes <= last:
         _eight(out, at + column, table, column, index, begin, stop)
         column += 8 * lanes
-    if column + 4 * lanes <= width:
+    if column + 4 * lanes <= last:
         _four(out, at + column, table, column, index, begin, stop)
         column += 4 * lanes
-    if column + 2 * lanes <= width:
+    if column + 2 * lanes <= last:
         _two(out, at + column, table, column, index, begin, stop)
         column += 2 * lanes
-    if column < width:
+    if column < last:
         _one(out, at + column, table, column, index, begin, stop)
 
 

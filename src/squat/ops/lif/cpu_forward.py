@@ -83,7 +83,7 @@ def forward_integer(
             leak = own_table[0] if started else rest
             now, at = min(t, x.shape[0] - 1), (t * batch + b) * neurons + start
             if recurrent and started:
-                sum_rows_of(total, 0, w_rec, spikers, 0, list_firing(code, size, first, spikers))
+                sum_rows_of(total, 0, w_rec, spikers, 0, list_firing(code, size, first, spikers), 0, w_rec.shape[1])
                 row = x[now, b]
                 for n in range(size):
                     acc[n] = np.int32(row[n]) + np.int32(total[n])
@@ -161,7 +161,7 @@ def forward_float(
                 for n in range(size):
                     a[n] = value[n] + row[n]
                 if recurrent:
-                    sum_rows_of(total, 0, w_rec, spikers, 0, list_firing(code, size, first, spikers))
+                    sum_rows_of(total, 0, w_rec, spikers, 0, list_firing(code, size, first, spikers), 0, w_rec.shape[1])
                     add_scaled(a, total, rec_scale)
                 if theta != 0:
                     for n in range(size):
@@ -214,7 +214,7 @@ def forward_membrane(x, u0, beta, theta, subtract, zero, drop, w_rec, rec_scale,
         for t in range(steps):
             decay_row(a, u, theta, own_beta, x[min(t, x.shape[0] - 1), b, start:stop], zero)
             if recurrent:
-                sum_rows_of(total, 0, w_rec, spikers, 0, list_above(u, theta, spikers))
+                sum_rows_of(total, 0, w_rec, spikers, 0, list_above(u, theta, spikers), 0, w_rec.shape[1])
                 add_scaled(a, total, rec_scale)
             if subtract:
                 subtract_fired(a, u, theta)

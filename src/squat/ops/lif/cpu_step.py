@@ -46,7 +46,7 @@ def step_integer(
         count = list_spikes(x[b], places)
         if count < 0:
             return False
-        sum_rows_of(sums, 0, columns, places, 0, count)
+        sum_rows_of(sums, 0, columns, places, 0, count, 0, columns.shape[1])
         highest = 0
         if fresh:
             leak[:] = 0
@@ -57,7 +57,7 @@ def step_integer(
             if highest >= levels.size:
                 return False
             if w_rec.size:
-                sum_rows_of(total, 0, w_rec, places, 0, list_firing(code, neurons, first, places))
+                sum_rows_of(total, 0, w_rec, places, 0, list_firing(code, neurons, first, places), 0, w_rec.shape[1])
             for n in range(neurons):
                 leak[n] = table[code[n]]
         for n in range(neurons):
