@@ -94,7 +94,7 @@ CASES = [
             stacks=(SQUAT, FLOAT),
             measures=("forward and backward",),
             memory=("forward and backward",),
-            tiny={"values": 1000},
+            tiny={"values": 20_000},
         )
         for bits in (8, 4)
     ),

@@ -15,6 +15,7 @@ from squat.ops.events import (
     dense_rows,
     events_of,
     events_of_codes,
+    thin_product,
 )
 from squat.ops.product import FLOAT32_EXACT, integer_linear
 
@@ -39,7 +40,7 @@ def test_sums_of_integers_equal_the_dense_product(generator, dtype, largest, out
     assert torch.equal(add_weight_rows(events_of(x), weight), x @ weight.T)
 
 
-@pytest.mark.parametrize("outputs", [1, 37, 64, 300])
+@pytest.mark.parametrize("outputs", [1, 37, 64, 300, 700])
 @pytest.mark.parametrize("density", [0.0, 0.05, 0.9])
 def test_gradient_rows_are_the_outer_products_summed(generator, density, outputs):
     x = sparse_rows(generator, density, torch.float64)
@@ -55,13 +56,11 @@ def test_a_gradient_over_more_rows_than_stay_in_the_cache(generator, monkeypatch
     torch.testing.assert_close(add_gradient_rows(events_of(x), g), g.T @ x, rtol=1e-12, atol=1e-12)
 
 
-def test_gradients_do_not_depend_on_the_number_of_threads(generator):
-    import numba
-
-    x, g = sparse_rows(generator), torch.randn(ROWS, 70, generator=generator)
-    numba.set_num_threads(1)
+@pytest.mark.parametrize("outputs", [20, 700])
+def test_gradients_do_not_depend_on_the_number_of_threads(generator, outputs):
+    x, g = sparse_rows(generator), torch.randn(ROWS, outputs, generator=generator)
     one = add_gradient_rows(events_of(x), g)
-    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    torch.set_num_threads(2)
     assert torch.equal(one, add_gradient_rows(events_of(x), g))
 
 
@@ -84,6 +83,13 @@ def test_spikes_of_codes(generator, neurons, first):
     spikes = (codes.int() >= first).float()
     assert torch.equal(dense_rows(events, torch.float32), spikes)
     assert events.count.tolist() == spikes.sum(1).tolist()
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(20, 256), (64, 64), (20, 250), (65, 256)])
+def test_thin_products(generator, outputs, inputs):
+    g, weight = torch.randn(1099, outputs, generator=generator), torch.randn(outputs, inputs, generator=generator)
+    exact = g.double() @ weight.double()
+    torch.testing.assert_close(thin_product(g, weight).double(), exact, rtol=1e-5, atol=1e-5)
 
 
 def test_silent_inputs_give_zeros():

@@ -16,14 +16,30 @@ from torch import Tensor
 
 from squat.ops.choice import adds_rows
 from squat.ops.encoder import EXACT
-from squat.ops.simd import LANES, VECTOR_BYTES, append_places, at_least, bit_count, differs, padded, sum_rows_of
+from squat.ops.simd import (
+    LANES,
+    SAMPLES,
+    VECTOR_BYTES,
+    add_products_of,
+    append_places,
+    at_least,
+    bit_count,
+    differs,
+    padded,
+    sum_rows_of,
+)
+from squat.ops.threads import use_torch_threads
 
 MAX_DENSITY = 0.5
 """Above this share of spikes the dense forward product is as fast."""
 MAX_GRADIENT_DENSITY = 0.25
 """The same for the weight gradient."""
-MIN_GRADIENT_WIDTH = 64
-"""With fewer outputs, sorting the spikes for the weight gradient costs more than the dense product."""
+NARROW = 2**15
+"""A weight gradient of so few entries stays in the first-level cache: spikes need not be sorted by input."""
+PART_ROWS, PARTS = 512, 8
+"""Rows of a partial sum of a narrow gradient, and the most partial sums: it does not depend on the number of threads."""
+THIN = 64
+"""Up to so many outputs the input gradient is faster than the dense product's."""
 MIN_SIZE = 2**14
 """Below this many inputs the dense product is over before the spikes are found."""
 CHUNK = 64
@@ -50,6 +66,7 @@ def events_of(rows: Tensor) -> Events | None:
     if rows.device.type != "cpu" or rows.dtype not in (torch.float32, torch.float64) or rows.numel() < MIN_SIZE:
         return None
     array = rows.detach().contiguous().numpy()
+    use_torch_threads(array.size)
     events = _no_events(*array.shape)
     return events if _pack(array, events.bits, events.count) else None
 
@@ -65,6 +82,7 @@ def add_weight_rows(events: Events, weight: Tensor) -> Tensor:
     """`x @ weight.T` for spikes `x` and integer-valued `weight [N, in]`, columns added or multiplied. `[R, N]`."""
     if not adds_rows("forward", events.density, MAX_DENSITY):
         return dense_rows(events, weight.dtype) @ weight.detach().T
+    use_torch_threads(len(events.count) * events.inputs)
     out = torch.empty(len(events.count), weight.shape[0], dtype=weight.dtype)
     low, high = weight.detach().aminmax()
     columns = weight.detach().T
@@ -76,14 +94,31 @@ def add_weight_rows(events: Events, weight: Tensor) -> Tensor:
 
 def add_gradient_rows(events: Events, g: Tensor) -> Tensor:
     """`g.T @ x` for spikes `x` and `g [R, N]`, its rows added to the inputs that spiked, or multiplied. `[N, in]`."""
-    limit = MAX_GRADIENT_DENSITY if g.shape[1] >= MIN_GRADIENT_WIDTH else 0.0
-    if not adds_rows("weight gradient", events.density, limit):
+    if not adds_rows("weight gradient", events.density, MAX_GRADIENT_DENSITY):
         return g.detach().T @ dense_rows(events, g.dtype)
+    use_torch_threads(len(events.count) * events.inputs)
     rows = padded_rows(g.detach())
+    if events.inputs * rows.shape[1] <= NARROW:
+        count = max(1, min(PARTS, len(rows) // PART_ROWS))
+        parts = torch.zeros(count, events.inputs, rows.shape[1], dtype=g.dtype)
+        _scatter_narrow(events.bits, events.count, rows, parts.numpy())
+        return parts.sum(0)[:, : g.shape[1]].T
     total = torch.empty(events.inputs, rows.shape[1], dtype=g.dtype)
     begin, index = _by_input(events.bits, events.count, events.inputs, max(1, RESIDENT // rows.shape[1]))
     _scatter(begin, index, rows, get_num_threads(), total.numpy())
     return total[:, : g.shape[1]].T
+
+
+def thin_product(g: Tensor, weight: Tensor) -> Tensor:
+    """`g @ weight` for gradients `g [R, N]` of few outputs and `weight [N, in]`, its rows shared by some samples."""
+    whole = weight.shape[1] == padded(weight.shape[1], weight.element_size(), 4)
+    thin = g.shape[1] <= THIN and g.numel() >= MIN_SIZE and g.dtype == weight.dtype == torch.float32
+    if g.device.type != "cpu" or not (whole and thin):
+        return g @ weight
+    out = torch.empty(len(g), weight.shape[1])
+    use_torch_threads(out.numel())
+    _thin_product(g.detach().contiguous().numpy(), weight.detach().contiguous().numpy(), out.numpy())
+    return out
 
 
 def dense_rows(events: Events, dtype: torch.dtype) -> Tensor:
@@ -214,6 +249,34 @@ def _by_input(bits, count, inputs, size):
                 following[places[k]] += 1
             at += count[r]
     return begin, index
+
+
+@njit(parallel=True, **EXACT)
+def _scatter_narrow(bits, count, g, parts):
+    for part in prange(parts.shape[0]):
+        places, total = np.empty(bits.shape[1] * LANES + LANES, np.int32), parts[part]
+        first, last = count.size * part // parts.shape[0], count.size * (part + 1) // parts.shape[0]
+        for r in range(first, last):
+            list_places(bits[r], places, 0)
+            row = g[r]
+            for k in range(count[r]):
+                sums = total[places[k]]
+                for n in range(row.size):
+                    sums[n] += row[n]
+
+
+@njit(parallel=True, **EXACT)
+def _thin_product(g, table, out):
+    groups = g.shape[0] // SAMPLES
+    for group in prange(groups):
+        rows = out[group * SAMPLES : (group + 1) * SAMPLES]
+        rows[:] = 0
+        add_products_of(rows, g[group * SAMPLES : (group + 1) * SAMPLES], table, g.shape[1])
+    for r in range(groups * SAMPLES, g.shape[0]):
+        out[r] = 0
+        for k in range(g.shape[1]):
+            for n in range(table.shape[1]):
+                out[r, n] += g[r, k] * table[k, n]
 
 
 @njit(**EXACT)

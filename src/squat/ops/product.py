@@ -125,13 +125,13 @@ def _linear_gradients(
     gz: Tensor, rows: Tensor | None, w_int: Tensor, events: Events | None, needs_x: bool, needs_w: bool
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of the rows and of the weights, for `gz [R, N]`; `rows` or the `events` in them are given."""
-    gx = gz @ w_int if needs_x else None
+    from squat.ops.events import add_gradient_rows, thin_product
+
+    gx = thin_product(gz, w_int) if needs_x else None
     if not needs_w:
         return gx, None
     if events is None:
         return gx, None if rows is None else gz.T @ rows
-    from squat.ops.events import add_gradient_rows
-
     return gx, add_gradient_rows(events, gz)
 
 

@@ -81,16 +81,22 @@ def backward_codes(
         decay, kept = np.zeros(room, g_out.dtype), np.zeros(room, g_out.dtype)
         sum_bias, flags = np.zeros((group, room), g_out.dtype), np.ones(size, np.uint8)
         up0, bias0 = ga[0], sum_bias[0]
+        short_codes, short_gx = np.zeros(room, np.uint8), np.empty(room, gx.dtype)
         for n in range(size):
             decay[n] = beta[start + n] if beta.size > 1 else beta[0]
         for back in range(steps + 1):
             t = steps - 1 - back
             if t < 0 and fresh:
                 break
-            common = plain and size % LANES == 0 and back > 0 and t >= 0
-            if common and not recurrent:
+            common = plain and back > 0 and t >= 0
+            if common and not recurrent and size % LANES == 0:
                 at = (t * batch + b0) * neurons + start
                 back_row(g_out, at, codes, at, slope, decay, up0, x_scale[0], gx, bias0, size)
+                continue
+            if common and not recurrent:
+                g[0, :size], short_codes[:size] = g_out[t, b0, start:stop], codes[t, b0, start:stop]
+                back_row(g, 0, short_codes, 0, slope, decay, up0, x_scale[0], short_gx, bias0, room)
+                gx[t, b0, start:stop] = short_gx[:size]
                 continue
             for s in range(count):
                 now, row = code[s], g[s]
@@ -106,7 +112,7 @@ def backward_codes(
                 add_recurrent(g, ga, w_rec, w_back, rate, size)
             for s in range(count):
                 b, now, up = b0 + s, code[s], ga[s]
-                if common:
+                if common and size % LANES == 0:
                     at = (t * batch + b) * neurons + start
                     back_row(g, s * room, codes, at, slope, decay, up, x_scale[0], gx, sum_bias[s], size)
                     continue

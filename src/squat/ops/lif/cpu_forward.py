@@ -19,6 +19,7 @@ from squat.ops.lif.rows import (
     add_scaled,
     clear_above,
     clear_fired,
+    copy_row,
     decay_row,
     list_above,
     list_firing,
@@ -70,10 +71,12 @@ def forward_integer(
         acc, value, code = np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room, np.int32)
         near, pair = np.empty(room, np.int32), np.empty(room, np.int32)
         total, spikers = np.zeros(w_rec.shape[1], w_rec.dtype), np.empty(room + LANES, np.int32)
-        offset = bias[start:stop]
+        offset = np.zeros(room, np.int32)
+        offset[:size] = bias[start:stop]
         own_table = table[start:stop] if table.shape[0] > 1 else table
         common = not (drop or levels.size or inside.size or acc_out.size or bound.size) and own_table.shape[0] == 1
-        common = common and size == room and out.itemsize == 4
+        common = common and out.itemsize == 4
+        short_codes, short_out = np.empty(room, np.uint8), np.empty(room, out.dtype)
         if not fresh:
             for n in range(size):
                 code[n] = codes0[b, start + n]
@@ -82,20 +85,27 @@ def forward_integer(
             started = t > 0 or not fresh
             leak = own_table[0] if started else rest
             now, at = min(t, x.shape[0] - 1), (t * batch + b) * neurons + start
-            if recurrent and started:
+            here, sums = (now * batch + b) * neurons + start, recurrent and started
+            if (common and size == room and not sums) and step_row(
+                x, here, offset, code, shift, leak, no_theta, encoder, first, codes, out, at
+            ):
+                continue
+            row = x[now, b, start:stop]
+            for n in range(size):
+                acc[n] = np.int32(row[n])
+            if sums:
                 sum_rows_of(total, 0, w_rec, spikers, 0, list_firing(code, size, first, spikers), 0, w_rec.shape[1])
-                row = x[now, b]
                 for n in range(size):
-                    acc[n] = np.int32(row[n]) + np.int32(total[n])
-                if common and step_row(acc, 0, offset, code, shift, leak, no_theta, encoder, first, codes, out, at):
+                    acc[n] += np.int32(total[n])
+            if common and size == room:
+                if step_row(acc, 0, offset, code, shift, leak, no_theta, encoder, first, codes, out, at):
                     continue
-            else:
-                here = (now * batch + b) * neurons + start
-                if common and step_row(x, here, offset, code, shift, leak, no_theta, encoder, first, codes, out, at):
-                    continue
-                row = x[now, b, start:stop]
-                for n in range(size):
-                    acc[n] = np.int32(row[n])
+            elif common and step_row(
+                acc, 0, offset, code, shift, leak, no_theta, encoder, first, short_codes, short_out, 0
+            ):
+                copy_row(short_codes, codes[t, b, start:stop])
+                copy_row(short_out, out[t, b, start:stop])
+                continue
             for n in range(size):
                 acc[n] = (acc[n] << shift) + (offset[n] + value[n])
             if drop and started:
@@ -143,7 +153,8 @@ def forward_float(
         total, spikers = np.zeros(w_rec.shape[1], w_rec.dtype), np.empty(room + LANES, np.int32)
         own_leak = leak[start:stop] if leak.shape[0] > 1 else leak
         common = not (drop or recurrent or levels.size or inside.size or a_out.size) and own_leak.shape[0] == 1
-        common = common and size == room and out.itemsize == 4
+        common = common and out.itemsize == 4
+        short_codes, short_out = np.empty(room, np.uint8), np.empty(room, out.dtype)
         if not fresh:
             for n in range(size):
                 code[n] = codes0[b, start + n]
@@ -153,9 +164,16 @@ def forward_float(
             if common:
                 now, at = min(t, x.shape[0] - 1), (t * batch + b) * neurons + start
                 here, lost = (now * batch + b) * neurons + start, theta if started else x.dtype.type(0)
-                table = own_leak[0] if started else rest
-                if step_row(x, here, poison, code, np.int32(0), table, lost, encoder, first, codes, out, at):
-                    continue
+                table, no_shift = own_leak[0] if started else rest, np.int32(0)
+                if size == room:
+                    if step_row(x, here, poison, code, no_shift, table, lost, encoder, first, codes, out, at):
+                        continue
+                else:
+                    a[:size] = x[now, b, start:stop]
+                    if step_row(a, 0, poison, code, no_shift, table, lost, encoder, first, short_codes, short_out, 0):
+                        copy_row(short_codes, codes[t, b, start:stop])
+                        copy_row(short_out, out[t, b, start:stop])
+                        continue
             row = x[min(t, x.shape[0] - 1), b, start:stop]
             if started:
                 for n in range(size):

@@ -14,6 +14,13 @@ from squat.ops.simd import LANES, append_places, at_least
 
 
 @njit(**EXACT)
+def copy_row(source, target):
+    """The first entries of a row that is longer."""
+    for n in range(target.size):
+        target[n] = source[n]
+
+
+@njit(**EXACT)
 def add_scaled(a, total, scale):
     """`a += total * scale`, rounded twice."""
     for n in range(scale.size):
