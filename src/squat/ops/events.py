@@ -37,7 +37,7 @@ MAX_GRADIENT_DENSITY = 0.25
 NARROW = 2**15
 """A weight gradient of so few entries stays in the first-level cache: spikes need not be sorted by input."""
 PART_ROWS, PARTS = 512, 8
-"""Rows of a partial sum of a narrow gradient, and the most partial sums: it does not depend on the number of threads."""
+"""Rows of a partial sum of a narrow gradient, and the most of them: the number of threads plays no part."""
 THIN = 64
 """Up to so many outputs the input gradient is faster than the dense product's."""
 MIN_SIZE = 2**14
