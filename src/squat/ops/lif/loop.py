@@ -217,7 +217,9 @@ class _MembraneLoop(torch.autograd.Function):
 
 def last_membrane(out: Tensor, last: Tensor, tables: CodeTables, config: LoopConfig) -> Tensor:
     """The membrane after the last step, a tensor of its own; where nothing spikes the output holds it already."""
-    return tables.levels[last.int()] if config.spiking else out[-1].clone()
+    if not config.spiking:
+        return out[-1].clone()
+    return tables.levels.index_select(0, last.flatten().int()).view(last.shape)
 
 
 def run_membrane(

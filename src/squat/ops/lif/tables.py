@@ -44,7 +44,7 @@ class CodeTables:
     Attributes:
         levels: `[K]`.
         bound: `[1, K-1]` decision boundaries (float rule).
-        leak: `[G, K]` decayed level (float rule).
+        leak: `[G, K]` decayed level (float rule; `[1, 0]` under the integer rule).
         reset: `[K]` subtracted after a spike (float rule).
         surrogate: `[K]` derivative of the output with respect to the membrane.
         keep: `[K]` 1, or 0 where the zero reset cleared the membrane.
@@ -80,18 +80,17 @@ def code_tables(
     if config.state is None:
         raise ValueError("config.state=None: code tables exist for quantized states only")
     theta = float(threshold.detach())
-    levels, bound, fires, cleared, slope = _constants(config, theta, dtype)
-    leak = (beta.to(dtype).reshape(-1, 1) * levels).masked_fill(cleared, 0.0)
-    if config.state.decays:
-        leak = torch.where(cleared, leak, decay_at_least_one_code(leak, bound, levels))
-    integers = None
+    levels, bound, reset, slope, keep, first = _constants(config, theta, dtype)
+    leak, integers = levels.new_empty(1, 0), None
     if config.integer and scale is not None:
         integers = integer_tables(
             config.state, beta=beta, threshold=theta, scale=scale, bias=bias, sum_bound=sum_bound, reset=config.reset
         )
-    reset = fires.to(dtype) * theta if config.reset == "subtract" else torch.zeros_like(levels)
-    first = len(levels) - int(fires.sum()) if _spikes(config) else len(levels)
-    tables = CodeTables(levels, bound, leak, reset, slope, 1.0 - cleared.to(dtype), first, integers)
+    else:
+        leak = beta.to(dtype).reshape(-1, 1) * levels * keep
+        if config.state.decays:
+            leak = torch.where(keep == 0, leak, decay_at_least_one_code(leak, bound, levels))
+    tables = CodeTables(levels, bound, leak, reset, slope, keep, first, integers)
     return tables if device.type == "cpu" else on_device(tables, device)
 
 
@@ -104,18 +103,15 @@ def on_device(tables: Any, device: torch.device) -> Any:
     return replace(tables, **{field.name: on_device(getattr(tables, field.name), device) for field in fields(tables)})
 
 
-def _spikes(config: LoopConfig) -> bool:
-    return config.spiking and config.surrogate is not None
-
-
 @lru_cache(maxsize=256)
-def _constants(config: LoopConfig, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Levels, boundaries, which codes fire, which the reset clears, and the surrogate; cached, so read-only."""
+def _constants(config: LoopConfig, theta: float, dtype: torch.dtype) -> tuple[Any, ...]:
+    """Levels, boundaries, reset, surrogate, what the reset keeps, first firing code; cached, so read-only."""
     assert config.state is not None
     levels, bound, first = level_tables(config.state, theta, dtype)
-    fires = torch.arange(len(levels)) >= first
-    cleared = fires & (config.reset == "zero")
-    slope = torch.ones_like(levels)
-    if config.spiking and config.surrogate is not None:
-        slope = config.surrogate.derivative(levels - torch.tensor(theta, dtype=dtype))
-    return levels, bound[None], fires, cleared, slope
+    fires = (torch.arange(len(levels)) >= first).to(dtype)
+    reset = fires * theta if config.reset == "subtract" else torch.zeros_like(levels)
+    keep = 1.0 - fires if config.reset == "zero" else torch.ones_like(levels)
+    if not config.spiking or config.surrogate is None:
+        return levels, bound[None], reset, torch.ones_like(levels), keep, len(levels)
+    slope = config.surrogate.derivative(levels - torch.tensor(theta, dtype=dtype))
+    return levels, bound[None], reset, slope, keep, first
