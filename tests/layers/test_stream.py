@@ -85,6 +85,18 @@ def test_resets_and_starts(calls, kind, options):
     assert all(calls)
 
 
+def test_layers_without_bias_and_one_that_comes_later(calls):
+    torch.manual_seed(1)
+    weight = squat.IntWeight(4)
+    layers = [squat.RLIF(37, 19, 0.9, 0.3, weight=weight, bias=False, state=SPECS[1])]
+    layers += [squat.Linear(19, 16, bias=False, weight=weight), squat.LIF(0.8, 0.1, state=SPECS[1])]
+    net, x = squat.Sequential(*layers).eval(), spikes()
+    assert_same(net, x)
+    net.layers[0].bias = torch.nn.Parameter(torch.full((19,), 0.2))
+    assert_same(net, x)
+    assert all(calls)
+
+
 @pytest.mark.parametrize("bits", [2, 8])
 def test_weights_of_other_widths(calls, bits):
     assert_same(network("recurrent", weight=squat.IntWeight(bits), inputs=300), spikes(inputs=300))

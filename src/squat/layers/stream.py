@@ -40,8 +40,9 @@ class _Watched(NamedTuple):
     def of(cls, module: nn.Module, name: str) -> _Watched:
         """What is there now."""
         tables: tuple[dict[str, Any], ...] = (module._parameters, module._buffers, module._modules)
-        table = next(table for table in tables if name in table)
-        value = table[name]
+        # A layer without a bias has no such entry; one that is given later becomes a parameter.
+        table = next((table for table in tables if name in table), module._parameters)
+        value = table.get(name)
         is_tensor = isinstance(value, Tensor)
         return cls(table, name, value, value._version if is_tensor else 0, value.data_ptr() if is_tensor else 0)
 

@@ -16,18 +16,8 @@ from torch import Tensor
 
 from squat.ops.choice import adds_rows
 from squat.ops.encoder import EXACT
-from squat.ops.simd import (
-    LANES,
-    SAMPLES,
-    VECTOR_BYTES,
-    add_products_of,
-    append_places,
-    at_least,
-    bit_count,
-    differs,
-    padded,
-    sum_rows_of,
-)
+from squat.ops.row_sums import SAMPLES, VECTOR_BYTES, add_products_of, padded, sum_rows_of
+from squat.ops.simd import LANES, append_places, at_least, bit_count, differs
 from squat.ops.threads import use_torch_threads
 
 MAX_DENSITY = 0.5

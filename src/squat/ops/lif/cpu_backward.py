@@ -12,7 +12,8 @@ from numba import njit, prange
 from squat.ops.encoder import EXACT, lookup_row
 from squat.ops.lif.cpu_forward import BLOCK
 from squat.ops.lif.groups import back_row
-from squat.ops.simd import HAS_AVX512, LANES, SAMPLES, add_products_of
+from squat.ops.row_sums import SAMPLES, add_products_of
+from squat.ops.simd import HAS_AVX512, LANES
 
 CLOSE = {**EXACT, "fastmath": {"contract", "reassoc", "nsz"}}
 """Gradients have a tolerance: multiply-adds may fuse and sums may be reordered."""

@@ -29,7 +29,8 @@ from squat.ops.lif.rows import (
     write_spikes,
     write_step,
 )
-from squat.ops.simd import LANES, no_integers, sum_rows_of
+from squat.ops.row_sums import sum_rows_of
+from squat.ops.simd import LANES, no_integers
 
 BLOCK = 1024
 """Neurons of a task without recurrence (a multiple of 8): its rows stay in the first-level cache."""

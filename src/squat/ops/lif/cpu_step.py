@@ -7,7 +7,8 @@ from numba import njit
 
 from squat.ops.encoder import EXACT, encode_and_look_up
 from squat.ops.lif.rows import clear_fired, list_firing
-from squat.ops.simd import LANES, append_places, differs, sum_rows_of
+from squat.ops.row_sums import sum_rows_of
+from squat.ops.simd import LANES, append_places, differs
 
 
 @njit(**EXACT)
