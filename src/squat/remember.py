@@ -30,6 +30,7 @@ class Remembered:
         self._tensors: tuple[Tensor | None, ...] = ()
         self._seen: tuple[Any, ...] = ()
         self._value: Any = None
+        self._memory: list[Tensor | None] = []
 
     def __call__(
         self, tensors: tuple[Tensor | None, ...], constants: tuple[Any, ...], compute: Callable[[], Any]
@@ -41,12 +42,14 @@ class Remembered:
             constants: the rest, compared by `==`.
             compute: makes the result, which callers must not change.
         """
-        if torch.is_grad_enabled():
-            return compute()
-        seen = (*constants, *[None if t is None else (_version(t), t.data_ptr()) for t in tensors])
+        if torch.is_grad_enabled() or any(t is not None and t.is_inference() for t in tensors):
+            return compute()  # an inference tensor keeps no count of its changes
+        seen = (*constants, *[None if t is None else (t._version, t.data_ptr()) for t in tensors])
         if seen != self._seen or any(a is not b for a, b in zip(tensors, self._tensors, strict=True)):
             self._value = compute()
             self._tensors, self._seen = tensors, seen
+            # Memory that is held cannot be given to another tensor, which would then lie at the same address.
+            self._memory = [None if t is None else t.detach() for t in tensors]
         return self._value
 
     def __deepcopy__(self, memo: Any) -> Remembered:
@@ -54,7 +57,3 @@ class Remembered:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Remembered, ()
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version

@@ -103,6 +103,23 @@ def test_weights_of_other_widths(calls, bits):
     assert all(calls)
 
 
+@torch.no_grad()
+def test_a_fresh_state_starts_fresh_whatever_the_layer_starts_from():
+    net, x = network("recurrent", squat.Anchored(4), initial="code_of_zero"), spikes()
+    states = (squat.neurons.LIFState(torch.zeros(3, 19), fresh=True), None, None)
+    whole, _ = net(x[:1], states)
+    stepped, _ = net.step(x[0], states)
+    assert torch.equal(stepped, whole[0])
+
+
+@torch.inference_mode()
+def test_networks_made_in_inference_mode():
+    net, x = network("recurrent"), spikes()
+    assert torch.equal(walk(net, x)[0], net(x)[0])
+    net.layers[0].weight_in.mul_(-1)
+    assert torch.equal(walk(net, x)[0], net(x)[0])
+
+
 def test_a_sequence_may_be_continued_by_steps_and_back():
     net, x = network("recurrent"), spikes()
     with torch.no_grad():
@@ -144,6 +161,7 @@ def test_every_change_is_followed(change):
         lambda net: setattr(net.layers[0], "arithmetic", "float"),
         lambda net: net.double(),
         lambda net: net.layers[0].register_forward_hook(lambda *_: None),
+        lambda net: setattr(net.layers[0], "forward", net.layers[0].forward),
     ],
 )
 def test_what_has_no_prepared_step_takes_the_layers_own(calls, change):
@@ -178,6 +196,9 @@ def test_bad_input_is_refused_as_in_sequences():
     foreign = (None, states[1]._replace(codes=torch.full_like(states[1].codes, 16)), *states[2:])
     with pytest.raises(ValueError, match="state: code 16"):
         net.step(x[0], foreign)
+    other = (None, states[1]._replace(u=torch.zeros(1, 1)), *states[2:])
+    with pytest.raises(ValueError, match="state: membrane of shape"):
+        net.step(x[0], other)
     with pytest.raises(ValueError, match="states: 1 entries"):
         net.step(x[0], states[:1])
     with pytest.raises(ValueError, match="expected"):

@@ -92,6 +92,13 @@ def test_thin_products(generator, outputs, inputs):
     torch.testing.assert_close(thin_product(g, weight).double(), exact, rtol=1e-5, atol=1e-5)
 
 
+def test_spikes_are_saved_as_tensors_one_bit_each(generator):
+    x, weight = sparse_rows(generator), torch.ones(70, INPUTS, requires_grad=True)
+    saved = integer_linear(x, weight, INPUTS).grad_fn.saved_tensors
+    bytes_saved = sum(t.numel() * t.element_size() for t in saved if t is not None and t.shape != weight.shape)
+    assert bytes_saved <= x.numel() / 8 * 1.1 + 8 * ROWS
+
+
 def test_silent_inputs_give_zeros():
     events = events_of(torch.zeros(ROWS, INPUTS))
     assert torch.equal(add_weight_rows(events, torch.ones(70, INPUTS)), torch.zeros(ROWS, 70))
@@ -137,11 +144,32 @@ def test_the_product_takes_spikes_and_differentiates_alike(generator):
 
 WITHOUT_AVX512 = """
 import torch
+import squat
 from squat.ops import simd
 from squat.ops.events import add_weight_rows, events_of
 assert not simd.HAS_AVX512
 x, weight = (torch.rand(800, 70) < 0.1).float(), torch.randint(-7, 8, (40, 70)).float()
 assert torch.equal(add_weight_rows(events_of(x), weight), x @ weight.T)
+net = squat.Sequential(
+    squat.RLIF(70, 33, 0.9, 0.3, weight=squat.IntWeight(4), state=squat.ThresholdCentered(8)),
+    squat.Linear(33, 16, weight=squat.IntWeight(4)), squat.LIF(0.9, 0.2, state=squat.Uniform(4)),
+)
+x = (torch.rand(30, 2, 70) < 0.3).float()
+results = []
+for backend in ("cpu", "reference"):
+    with squat.ops.backend(backend):
+        net.zero_grad()
+        spikes, states = net.train()(x)
+        spikes.square().sum().backward()
+        results.append((spikes.detach(), states[0].codes, net.layers[0].weight_rec.grad.clone()))
+        net.eval()
+assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
+torch.testing.assert_close(results[0][2], results[1][2], rtol=1e-4, atol=1e-5)
+with torch.no_grad():
+    whole, state = net(x)[0], None
+    for step, expected in zip(x, whole):
+        spikes, state = net.step(step, state)
+        assert torch.equal(spikes, expected)
 print("equal")
 """
 

@@ -72,7 +72,10 @@ def checkpoint_over_time(
     outputs = []
     for part in torch.tensor_split(values, segments):
         out, states = checkpoint(
-            run, x._replace(z=part) if isinstance(x, Current) else part, states, use_reentrant=False
+            run,
+            x._replace(z=part, checked=part if x.exact else None) if isinstance(x, Current) else part,
+            states,
+            use_reentrant=False,
         )
         outputs.append(out)
     return _joined(outputs), states

@@ -69,6 +69,11 @@ class Conv2d(WeightedLayer):
         z = integer_conv2d(x.flatten(0, 1), w_int, self.stride, self.padding, bound)
         return z.unflatten(0, x.shape[:2])
 
+    @property
+    def checks_input(self) -> bool:
+        """No: strides may leave out pixels that no sum holds."""
+        return False
+
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values (pairs as lists)."""
         sizes = {name: list(getattr(self, name)) for name in ("kernel_size", "stride", "padding")}

@@ -16,7 +16,8 @@ class Current(NamedTuple):
         scale: 0-dim, or `[N]` per output channel; > 0.
         bias: `[N]`, in the units of the membrane, or None.
         bound: a certain upper bound of `|z|`, an int; an int64 tensor where code is traced.
-        exact: whether `z` comes straight from a product that has checked it, so that nobody need check it again.
+        checked: `z` itself, where it comes straight from a product that has checked it; another `z` in its place is
+            checked again.
 
     Example:
         >>> import torch
@@ -28,7 +29,12 @@ class Current(NamedTuple):
     scale: Tensor
     bias: Tensor | None
     bound: int | Tensor
-    exact: bool = False
+    checked: Tensor | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether `z` is known to be integers within the bound."""
+        return self.checked is self.z
 
     def dense(self) -> Tensor:
         """The current as a float tensor `[T, B, N, ...]`; keeps a time stride of 0."""

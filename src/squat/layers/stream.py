@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 
 from squat.layers.linear import Linear
 from squat.neurons.base import Neuron
@@ -28,13 +29,16 @@ class _Plan(NamedTuple):
 
 
 class _Watched(NamedTuple):
-    """A parameter, buffer or module in its module's table, and how it was; version and address are tensors' only."""
+    """A parameter, buffer or module in its module's table, and how it was.
+
+    `memory` is a tensor's, held so that nothing else can come to lie there, and `version` its count of changes.
+    """
 
     table: dict[str, Any]
     name: str
     value: Any
+    memory: Tensor | None
     version: int
-    address: int
 
     @classmethod
     def of(cls, module: nn.Module, name: str) -> _Watched:
@@ -43,15 +47,20 @@ class _Watched(NamedTuple):
         # A layer without a bias has no such entry; one that is given later becomes a parameter.
         table = next((table for table in tables if name in table), module._parameters)
         value = table.get(name)
-        is_tensor = isinstance(value, Tensor)
-        return cls(table, name, value, value._version if is_tensor else 0, value.data_ptr() if is_tensor else 0)
+        if not isinstance(value, Tensor):
+            return cls(table, name, value, None, 0)
+        if value.is_inference():  # which keeps no count of its changes
+            return cls(table, name, None, value, -1)
+        return cls(table, name, value, value.detach(), value._version)
 
     def is_unchanged(self) -> bool:
         """Whether it is the same object, and unwritten as autograd counts it."""
         value = self.table.get(self.name)
         if value is not self.value:
             return False
-        return not self.address or (value._version == self.version and value.data_ptr() == self.address)
+        if self.memory is None:
+            return True
+        return value._version == self.version and value.data_ptr() == self.memory.data_ptr()
 
 
 class _Stage:
@@ -118,30 +127,31 @@ class _Stage:
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, LIFState] | None:
         """One step `[B, in]`, or None where the layer's own step must decide."""
-        plan = None if _has_hooks(self.product) or _has_hooks(self.neuron) else self.plan()
+        plan = None if _is_overridden(self.product) or _is_overridden(self.neuron) else self.plan()
         if plan is None:
             return None
         from squat.ops.lif.cpu_step import step_integer
 
         shape = (len(x), plan.features)
-        fresh, before = False, None
-        if isinstance(state, LIFState) and not state.fresh:
-            if state.codes is None or state.codes.dtype != torch.uint8 or state.codes.shape != shape:
+        fresh = state is not None or plan.first_code is None
+        before = np.full(shape, plan.first_code or 0, np.uint8)
+        if state is not None:
+            if not isinstance(state, LIFState) or state.u.shape != shape:
                 return None
-            before = state.codes.contiguous().numpy()
-        elif state is not None and not isinstance(state, LIFState):
-            return None
-        else:
-            fresh = plan.first_code is None
-            before = np.full(shape, plan.first_code or 0, np.uint8)
+            if not state.fresh:
+                if state.codes is None or state.codes.dtype != torch.uint8 or state.codes.shape != shape:
+                    return None
+                fresh, before = False, state.codes.contiguous().numpy()
         out, u, codes = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.uint8)
         if not step_integer(x.detach().numpy(), before, fresh, *plan.arguments, out, u, codes):
             return None
         return torch.from_numpy(out), LIFState(torch.from_numpy(u), torch.from_numpy(codes))
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def _is_overridden(module: nn.Module) -> bool:
+    """Whether a call of the module does more than its class says: hooks, or a `forward` of its own."""
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    return bool(hooks or _global_forward_hooks or _global_forward_pre_hooks) or "forward" in vars(module)
 
 
 class Stream:

@@ -97,7 +97,8 @@ class WeightedLayer(nn.Module):
         if not constant:
             return product
         if isinstance(product, Current):
-            return product._replace(z=_over_time(product.z, x.shape[0]))
+            z = _over_time(product.z, x.shape[0])
+            return product._replace(z=z, checked=z)
         return _over_time(product, x.shape[0])
 
     def quantized_weights(self) -> list[tuple[WeightQuantizer, tuple[Tensor, Tensor]]]:
@@ -142,7 +143,8 @@ class WeightedLayer(nn.Module):
                 (self.input_scale, self.input_max),
                 lambda: self.quantized(),
             )
-        return Current(self.integer_product(x, w_int, bound), scale, bias, bound, exact=True)
+        z = self.integer_product(x, w_int, bound)
+        return Current(z, scale, bias, bound, checked=z)
 
     def quantized(self) -> tuple[Tensor, Tensor, Tensor | None, int | Tensor]:
         """Integer weights, what their sums are worth, the bias, and the bound of the sums."""

@@ -50,6 +50,15 @@ class Events(NamedTuple):
         """Share of inputs that spike."""
         return float(self.count.sum()) / max(1, len(self.count) * self.inputs)
 
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Bits and counts as tensors that share their memory."""
+        return torch.from_numpy(self.bits.view(np.int16)), torch.from_numpy(self.count)
+
+    @classmethod
+    def of_tensors(cls, bits: Tensor, count: Tensor, inputs: int) -> Events:
+        """The inverse of `tensors`."""
+        return cls(bits.numpy().view(np.uint16), count.numpy(), inputs)
+
 
 def events_of(rows: Tensor) -> Events | None:
     """The spikes of `[R, in]` on the CPU, or None where an entry is neither 0 nor 1 or the rows are too few."""
@@ -63,6 +72,7 @@ def events_of(rows: Tensor) -> Events | None:
 
 def events_of_codes(codes: Tensor, first: int) -> Events:
     """The spikes of uint8 codes `[R, N]`: those from the first firing code on."""
+    use_torch_threads(codes.numel())
     events = _no_events(*codes.shape)
     _pack_codes(codes.contiguous().numpy(), min(first, 255), first < 256, events.bits, events.count)
     return events

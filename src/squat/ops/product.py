@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -140,17 +139,24 @@ class _IntegerLinear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, w_int: Tensor, bound: int) -> Tensor:
         rows = x.reshape(-1, x.shape[-1]).to(w_int.dtype)
         with torch.autocast(x.device.type, enabled=False):
-            z, ctx.events = _linear(rows, w_int, bound)
-        ctx.save_for_backward(rows if ctx.events is None else None, w_int)
+            z, events = _linear(rows, w_int, bound)
+        # Tensors, so that checkpointing can let go of them.
+        spikes = (None, None) if events is None else events.tensors()
+        ctx.save_for_backward(rows if events is None else None, w_int, *spikes)
         ctx.input_shape, ctx.input_dtype = x.shape, x.dtype
         return z.reshape(*x.shape[:-1], w_int.shape[0])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gz: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        rows, w_int = ctx.saved_tensors
+        rows, w_int, bits, count = ctx.saved_tensors
+        events = None
+        if rows is None:
+            from squat.ops.events import Events
+
+            events = Events.of_tensors(bits, count, w_int.shape[1])
         with torch.autocast(gz.device.type, enabled=False):
-            gx, gw = _linear_gradients(gz.reshape(-1, gz.shape[-1]), rows, w_int, ctx.events, *ctx.needs_input_grad[:2])
+            gx, gw = _linear_gradients(gz.reshape(-1, gz.shape[-1]), rows, w_int, events, *ctx.needs_input_grad[:2])
         return None if gx is None else gx.reshape(ctx.input_shape).to(ctx.input_dtype), gw, None
 
 
@@ -254,12 +260,25 @@ def _refuse_other_sums(z: Tensor, bound: int, x: Tensor) -> None:
     )
 
 
+def integer_limit(bound: int, dtype: torch.dtype) -> float:
+    """The largest value of a float dtype up to an integer bound.
+
+    Example:
+        >>> integer_limit(2**24 + 3, torch.float32) == 2**24 + 2
+        True
+    """
+    limit = torch.tensor(bound, dtype=dtype)
+    return float(limit if int(limit) <= bound else torch.nextafter(limit, torch.zeros((), dtype=dtype)))
+
+
 def _integers_within(z: Tensor, bound: int) -> bool:
     if z.device.type == "cpu" and z.dtype in (torch.float32, torch.float64) and z.numel() >= COMPILED_SIZE:
         from squat.ops.lif.cpu_forward import integers_within
+        from squat.ops.threads import use_torch_threads
 
+        use_torch_threads(z.numel())
         values = z.contiguous().view(-1).numpy()
-        return bool(integers_within(values, np.nextafter(values.dtype.type(bound), np.inf)))
+        return bool(integers_within(values, values.dtype.type(integer_limit(bound, z.dtype))))
     return bool(((z == z.round()) & (z.abs() <= bound)).all())
 
 

@@ -14,6 +14,7 @@ from squat.ops.lif import cpu_backward as backward
 from squat.ops.lif import cpu_forward as forward
 from squat.ops.lif.protocol import CodesBackward, CodesForward, MembraneBackward, MembraneForward, Needs
 from squat.ops.lif.tables import CodeTables, LoopConfig
+from squat.ops.product import integer_limit
 from squat.ops.simd import LANES
 from squat.ops.threads import use_torch_threads
 from squat.remember import Remembered
@@ -41,8 +42,7 @@ def forward_codes(
     if tables.integers is not None:
         good = True
         if input_bound is not None:
-            limit = np.nextafter(current.dtype.type(input_bound), np.inf)
-            good = forward.integers_within(current.reshape(-1), limit)
+            good = forward.integers_within(current.reshape(-1), current.dtype.type(integer_limit(input_bound, x.dtype)))
         forward.forward_integer(current, start, fresh, *ready.arguments, *written)
     else:
         good = bool(forward.forward_float(current, start, fresh, *ready.arguments, *written).all())

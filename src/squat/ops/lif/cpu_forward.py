@@ -47,7 +47,7 @@ def integers_within(x, limit):
         for n in range(start, whole, LANES):
             wrong |= no_integers(x, n, limit)
         for n in range(whole, stop):
-            wrong |= np.uint32(not (abs(x[n]) <= limit and x.dtype.type(np.int32(x[n])) == x[n]))
+            wrong |= np.uint32(not (abs(x[n]) <= limit and np.trunc(x[n]) == x[n]))
         good[task] = wrong == 0
     return good.all()
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from squat.ops.lif import gpu_backward, gpu_forward
 from squat.ops.lif.protocol import CodesBackward, CodesForward, MembraneBackward, MembraneForward, Needs
 from squat.ops.lif.tables import CodeTables, LoopConfig
+from squat.ops.product import integer_limit
 
 WIDE_TILE, NARROW_TILE = 1024, 128
 """Neurons of a program: a wide tile reads more at once, narrow ones are more programs where there is little work."""
@@ -45,7 +46,7 @@ def forward_codes(
     # As in the other backends: the bound itself may round when it becomes a float.
     limit = x.new_tensor(torch.inf)
     if input_bound is not None:
-        limit = torch.nextafter(x.new_tensor(input_bound), limit)
+        limit = x.new_tensor(integer_limit(input_bound, x.dtype))
     out, wrong = _launch_forward(
         x, w_rec, rec_scale, start, fresh, config, steps, codes, inside, membrane,
         (table, tables.reset, bound, ends, _per_neuron(bias, neurons, x, torch.int32, 0)), (limit, x, x, tables.levels),
