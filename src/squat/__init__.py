@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from squat.files import load, save
+    from squat.integer.lower import lower
     from squat.layers import Conv2d, Current, Flatten, Linear
     from squat.layers.checkpoint import checkpoint_over_time
     from squat.layers.sequential import Sequential
@@ -54,6 +55,7 @@ _HOME = {
     "LIFState": "squat.neurons",
     "Network": "squat.models",
     "calibrate": "squat.ptq",
+    "lower": "squat.integer.lower",
     "save": "squat.files",
     "load": "squat.files",
 }
@@ -85,6 +87,7 @@ __all__ = [
     "checkpoint_over_time",
     "levels",
     "load",
+    "lower",
     "quantize_state",
     "save",
 ]

@@ -1,0 +1,100 @@
+"""Integer layers from trained ones: the quantizers' integers and the tables of the training loop, copied."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from squat.integer.parts import Layer, Neurons, Shape
+from squat.layers import Conv2d, Linear
+from squat.neurons import RLIF
+from squat.ops.lif.tables import code_tables
+
+TABLE_LIMIT = 2**16
+"""Entries of a layer's table: 256 neurons with their own decay at 8 bits, 4096 at 4 bits."""
+
+
+def copy_weighted(module: Linear | Conv2d, neuron: Any, name: str, shape: Shape) -> tuple[Layer, Tensor, Tensor | None]:
+    """A layer of weights with the neurons behind it, if any, and the scale and bias of its sums.
+
+    Args:
+        module: with integer weights, in evaluation mode.
+        neuron: an LIF or LI with quantized state, or None.
+        name: for messages.
+        shape: of one step of its input.
+
+    Raises:
+        ValueError: where tables would not fit.
+    """
+    quantizer: Any = module.quantizer
+    w_int, scale, bias, bound = module.quantized()
+    stride, padding = (module.stride, module.padding) if isinstance(module, Conv2d) else ((1, 1), (0, 0))
+    layer = Layer(
+        name, shape, _array(w_int, torch.int8), quantizer.spec.bits, module.input_max, recurrent=None, input_unit=1,
+        recurrent_unit=1, stride=stride, padding=padding, neurons=None,
+    )  # fmt: skip
+    if neuron is not None:
+        layer = replace(layer, neurons=_copy_neurons(neuron, w_int.dtype, scale, bias, int(bound), layer))
+    return layer, scale, bias
+
+
+def copy_recurrent(module: RLIF, name: str) -> Layer:
+    """A recurrent layer with a shared weight scale, in evaluation mode.
+
+    Raises:
+        ValueError: where tables would not fit, or inputs and spikes share no grid.
+    """
+    ((quantizer, (joined, _)),) = module.quantized_weights()
+    input_unit, recurrent_unit = module._units()
+    _, _, scale, bias, bound = module.integer_layer()
+    integers = _array(joined, torch.int8)
+    w_in, w_rec = (np.ascontiguousarray(part) for part in np.split(integers, [module.in_features], axis=1))
+    layer = Layer(
+        name, (module.in_features,), w_in, quantizer.spec.bits, module.input_max, w_rec, input_unit, recurrent_unit,
+        stride=(1, 1), padding=(0, 0), neurons=None,
+    )  # fmt: skip
+    return replace(layer, neurons=_copy_neurons(module, joined.dtype, scale, bias, bound, layer))
+
+
+def _copy_neurons(
+    neuron: Any, dtype: torch.dtype, scale: Tensor, bias: Tensor | None, bound: int, layer: Layer
+) -> Neurons:
+    beta, spec = neuron.decay().to(dtype), neuron.state_spec
+    _check_decays(beta.numel(), layer.size, spec.bits)
+    # Where every neuron has a decay of its own, tables are by neuron, else by channel.
+    repeats = layer.size // layer.channels if beta.numel() > 1 else 1
+    scale = scale.repeat_interleave(repeats) if scale.dim() else scale
+    bias = None if bias is None else bias.repeat_interleave(repeats)
+    tables = code_tables(neuron.loop_config(True), dtype, beta, neuron.threshold, scale, bias, bound)
+    integers: Any = tables.integers
+    start = None
+    if neuron.initial == "code_of_zero":
+        start = int(spec.encode(torch.zeros((), dtype=dtype), float(neuron.threshold)))
+    return Neurons(
+        bits=spec.bits,
+        table=_array(integers.table, torch.int32),
+        bound=_array(integers.bound[::repeats], torch.int32),
+        bias=None if integers.bias is None else _array(integers.bias[::repeats], torch.int32),
+        shift=integers.shift,
+        first=tables.first,
+        drop_input=neuron.reset == "zero" and neuron.zero_reset == "drop_input",
+        start=start,
+    )
+
+
+def _check_decays(decays: int, neurons: int, bits: int) -> None:
+    if decays > 1 and decays != neurons:
+        raise ValueError(f"beta has {decays} decays for {neurons} neurons; give one, or one for each")
+    if decays > 1 and decays * 2**bits > TABLE_LIMIT:
+        raise ValueError(
+            f"{decays} decays need as many tables of {2**bits} entries, at most {TABLE_LIMIT} entries are made; train "
+            "it with one beta, or fewer state bits"
+        )
+
+
+def _array(values: Tensor, dtype: torch.dtype) -> np.ndarray:
+    return values.detach().cpu().to(dtype).contiguous().numpy()

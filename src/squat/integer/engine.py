@@ -1,0 +1,164 @@
+"""Running an `IntegerNetwork`: checks of inputs and states, the walk through the layers, the readout. Numpy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from squat.checks import check_choice
+from squat.integer.network import IntegerNetwork
+from squat.integer.parts import BIAS_FRACTION_BITS, Pool
+
+IMPLEMENTATIONS = {"compiled": "squat.integer.compiled", "numpy": "squat.integer.plain"}
+"""Modules with `synaptic_sums` and `neuron_codes`, see `plain.py`. All give equal results."""
+SCORE_LIMIT = 2**63
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What a network carries from step to step.
+
+    Attributes:
+        codes: uint8 `[B, ...]` of every layer with neurons, in order.
+        scores: int64 `[B, classes]` so far, or None without a readout.
+        steps: how many.
+        fingerprint: of the network it belongs to.
+    """
+
+    codes: tuple[np.ndarray, ...]
+    scores: np.ndarray | None
+    steps: int
+    fingerprint: str
+
+
+class Result(NamedTuple):
+    """What `IntegerNetwork.run` gives.
+
+    Attributes:
+        scores: int64 `[B, classes]`; the highest wins, ties go to the lowest class. None without a readout.
+        predictions: int64 `[B]`, or None without a readout.
+        output: of the last layer `[T, B, ...]`: spikes (uint8), codes where nothing fires (uint8), or sums (int32).
+        codes: uint8 `[T, B, ...]` of every layer with neurons, in order.
+        state: to continue with.
+    """
+
+    scores: np.ndarray | None
+    predictions: np.ndarray | None
+    output: np.ndarray
+    codes: tuple[np.ndarray, ...]
+    state: State
+
+
+def run(net: IntegerNetwork, x: Any, state: State | None, implementation: str) -> Result:
+    """See `IntegerNetwork.run`."""
+    check_choice("implementation", implementation, IMPLEMENTATIONS)
+    module = import_module(IMPLEMENTATIONS[implementation])
+    values = _checked_input(net, x)
+    steps, batch = np.shape(x)[:2]
+    carried = _checked_state(net, state, batch)
+    total = steps + (state.steps if state else 0)
+    _check_scores(net, total)
+    first: int | None = None  # codes from here on are spikes; None where values count
+    codes: list[np.ndarray] = []
+    for layer in net.layers:
+        if isinstance(layer, Pool):
+            values, first = _pooled(layer, values if first is None else values >= first), None
+            continue
+        values = values.reshape(*values.shape[:2], *layer.input_shape)
+        if layer.neurons is None:
+            values = np.broadcast_to(module.synaptic_sums(layer, values, first), (steps, batch, *layer.output_shape))
+            continue
+        values = module.layer_codes(layer, values, first, carried[len(codes)], steps)
+        first = layer.neurons.first
+        codes.append(values)
+    last = net.last.neurons
+    output = values if last is None or last.first == last.codes else (values >= first).view(np.uint8)
+    scores = _scores(net, output, state)
+    predictions = None if scores is None else scores.argmax(1)
+    after = State(tuple(code[-1].copy() for code in codes), scores, total, net.fingerprint)
+    return Result(scores, predictions, output, tuple(codes), after)
+
+
+def step(net: IntegerNetwork, x: Any, state: State | None, implementation: str) -> Result:
+    """See `IntegerNetwork.step`."""
+    scores, predictions, output, codes, after = run(net, np.asarray(x)[None], state, implementation)
+    return Result(scores, predictions, output[0], tuple(code[0] for code in codes), after)
+
+
+def _checked_input(net: IntegerNetwork, x: Any) -> np.ndarray:
+    """The input as bytes `[T or 1, B, *input_shape]`, one step if it is constant over time."""
+    array = np.asarray(x)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"x: dtype {array.dtype}, expected integers from 0 to {net.input_max}")
+    if array.ndim != 2 + len(net.input_shape) or array.shape[2:] != net.input_shape or 0 in array.shape:
+        shape = ", ".join(map(str, net.input_shape))
+        raise ValueError(f"x: shape {array.shape}, expected [T, B, {shape}] with at least one step and one sample")
+    if array.strides[0] == 0:
+        array = array[:1]
+    low, high = array.min(), array.max()
+    if not (low >= 0 and high <= net.input_max):
+        raise ValueError(f"x: values from {low:g} to {high:g}, expected integers from 0 to {net.input_max}")
+    values = np.ascontiguousarray(array).astype(np.uint8, copy=False)
+    if array.dtype.kind == "f" and not np.array_equal(values, array):
+        raise ValueError(f"x: got fractions, expected integers from 0 to {net.input_max}")
+    return values
+
+
+def _checked_state(net: IntegerNetwork, state: State | None, batch: int) -> list[np.ndarray | None]:
+    """Codes `[B, N]` that each layer with neurons starts from; None for a membrane off the grid."""
+    layers = net.neuron_layers
+    if state is None:
+        starts = [layer.neurons.start for layer in layers if layer.neurons is not None]
+        sizes = [layer.size for layer in layers]
+        pairs = zip(starts, sizes, strict=True)
+        return [None if start is None else np.full((batch, size), start, np.uint8) for start, size in pairs]
+    if not isinstance(state, State):
+        raise TypeError(f"state: a {type(state).__name__}, expected the State that an earlier call returned")
+    if state.fingerprint != net.fingerprint:
+        raise ValueError("state: it belongs to another network; carry the state that this one returned")
+    if any(len(codes) != batch for codes in state.codes):
+        raise ValueError(
+            f"state: {len(state.codes[0])} samples, expected {batch} as in x; carry the state of the same batch"
+        )
+    return [codes.reshape(batch, -1) for codes in state.codes]
+
+
+def _check_scores(net: IntegerNetwork, steps: int) -> None:
+    if net.readout is not None and net.readout.step_bound(net.last) * steps >= SCORE_LIMIT:
+        raise ValueError(f"x: after {steps} steps the scores could overflow 64 bits; run fewer steps at a time")
+
+
+def _pooled(pool: Pool, x: np.ndarray) -> np.ndarray:
+    """Window sums as bytes."""
+    rows, columns = pool.output_shape[1:]
+    total = np.zeros((*x.shape[:2], *pool.output_shape), np.uint8)
+    for i in range(pool.kernel_size[0]):
+        for j in range(pool.kernel_size[1]):
+            down, right = pool.stride
+            total += x[..., i : i + rows * down : down, j : j + columns * right : right][..., :rows, :columns]
+    return total
+
+
+def _scores(net: IntegerNetwork, output: np.ndarray, state: State | None) -> np.ndarray | None:
+    readout = net.readout
+    if readout is None:
+        return None
+    before = None if state is None else state.scores
+    flat = output.reshape(*output.shape[:2], -1)
+    if readout.kind == "max_membrane":
+        highest = flat.max(0).astype(np.int64)
+        return highest if before is None else np.maximum(highest, before)
+    if readout.level is not None:
+        total = readout.level[flat].sum(0)
+    else:
+        total = flat.sum(0, dtype=np.int64)
+    if readout.kind == "accumulated_current":
+        total <<= BIAS_FRACTION_BITS
+        if readout.bias is not None:
+            total += len(flat) * readout.bias
+        if readout.multiplier is not None:
+            total *= readout.multiplier
+    return total if before is None else total + before

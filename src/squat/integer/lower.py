@@ -1,0 +1,249 @@
+"""`lower`: from a trained network to an `IntegerNetwork`, by copying the integers that training computes with.
+
+Weights come from the quantizers in evaluation mode, tables and bounds from `code_tables`, which every training forward
+calls with the same arguments. Nothing is derived a second time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from squat.checks import check_type
+from squat.integer.copies import copy_recurrent, copy_weighted
+from squat.integer.network import IntegerNetwork
+from squat.integer.parts import Layer, Pool, Readout, Shape
+from squat.integer.readouts import lower_readout, wanted_layer
+from squat.layers import AvgPool2d, Conv2d, Flatten, Linear, SumPool2d
+from squat.layers.sequential import Sequential
+from squat.models.network import Network
+from squat.neurons import LI, RLIF
+from squat.neurons.base import Neuron
+
+USE_SUMS = "use SumPool2d, and input_scale in the next layer"
+USE_KNOWN = "lowered are Linear, Conv2d, LIF, LI, RLIF, SumPool2d and Flatten"
+
+
+def lower(net: Network | Sequential, input_shape: Shape | None = None) -> IntegerNetwork:
+    """The integer machine that a network with quantized weights and states was trained as.
+
+    Args:
+        net: a trained `Network`, or a `Sequential` of layers. It is read in evaluation mode and left as it was.
+        input_shape: `(C, H, W)` of one step, needed if the first layer with weights is a convolution.
+
+    Returns:
+        An `IntegerNetwork` whose codes and spikes equal those of `net` on every input.
+
+    Raises:
+        TypeError: for something else than a network.
+        ValueError: where something cannot be lowered; the message lists all obstacles, and what to change.
+
+    Example:
+        >>> import torch, squat
+        >>> net = squat.Sequential(squat.Linear(3, 2, weight=squat.IntWeight(4)), squat.LIF(state=squat.Anchored(4)))
+        >>> x = torch.ones(5, 1, 3)
+        >>> bool((torch.from_numpy(squat.lower(net).run(x).output) == net.eval()(x)[0]).all())
+        True
+    """
+    layers, readout, found = _walk(net, input_shape)
+    if found:
+        raise ValueError("this network cannot be lowered: " + "; ".join(found))
+    return IntegerNetwork(tuple(layers), readout)
+
+
+def obstacles(net: Network | Sequential, input_shape: Shape | None = None) -> list[str]:
+    """Why a network cannot be lowered, one sentence for each reason that says what to change; empty if it can.
+
+    Raises:
+        TypeError: for something else than a network.
+
+    Example:
+        >>> import squat
+        >>> obstacles(squat.Sequential(squat.Linear(3, 2), squat.LIF(state=squat.Anchored(4))))
+        ['layer 0 (Linear): its weights are float; train it with weight=IntWeight(bits)']
+    """
+    return _walk(net, input_shape)[2]
+
+
+def _walk(net: Network | Sequential, input_shape: Shape | None) -> tuple[list[Layer | Pool], Readout | None, list[str]]:
+    check_type("net", net, (Network, Sequential), "a squat.Network or squat.Sequential")
+    stack = net.layers if isinstance(net, Network) else net
+    walk = _Walk(list(stack.layers), input_shape)
+    with torch.no_grad(), _evaluating(net):
+        walk.layers_of_network()
+        readout = walk.readout_of_network(net.readout) if isinstance(net, Network) else None
+    return walk.layers, readout, walk.found
+
+
+@contextmanager
+def _evaluating(net: nn.Module) -> Iterator[None]:
+    """Evaluation mode, where weight scales stay as they are; the modes are put back."""
+    modes = {module: module.training for module in net.modules()}
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+@dataclass
+class _Walk:
+    """Goes through the modules, collecting integer layers and obstacles; a layer behind an obstacle is still looked at.
+
+    `shape` is of the next input, None where an obstacle hides it; `largest` is the largest value it holds, None for the
+    network's own input.
+    """
+
+    modules: list[nn.Module]
+    shape: Shape | None
+
+    def __post_init__(self) -> None:
+        self.layers: list[Layer | Pool] = []
+        self.found: list[str] = []
+        self.largest: int | None = None
+        self.at = 0
+        self.scale: Tensor = torch.ones(())
+        self.bias: Tensor | None = None
+
+    def layers_of_network(self) -> None:
+        while self.at < len(self.modules):
+            module = self.modules[self.at]
+            if isinstance(module, Linear | Conv2d):
+                self._weighted(module)
+            elif isinstance(module, RLIF):
+                self._recurrent(module)
+            elif isinstance(module, Neuron):
+                self._object("gets no integer sums; put a Linear or Conv2d with weight=IntWeight(bits) before it")
+            elif type(module) is SumPool2d:
+                self._pool(module)
+            elif isinstance(module, Flatten):
+                self.shape = self.shape and (math.prod(self.shape),)
+            else:
+                average = isinstance(module, AvgPool2d | nn.AvgPool2d)
+                self._object(f"is not an integer layer; {USE_SUMS if average else USE_KNOWN}")
+                self.shape = None
+            self.at += 1
+        if not self.found and not (self.layers and isinstance(self.layers[-1], Layer)):
+            self._object("is last; the last layer needs weights", len(self.modules) - 1)
+
+    def _object(self, text: str, at: int | None = None) -> None:
+        at = self.at if at is None else at
+        self.found.append(f"layer {at} ({type(self.modules[at]).__name__}): {text}")
+
+    def _weighted(self, module: Linear | Conv2d) -> None:
+        neuron = self.modules[self.at + 1] if self.at + 1 < len(self.modules) else None
+        follows = isinstance(neuron, Neuron) and not isinstance(neuron, RLIF)
+        count = len(self.found)
+        self._check_input(module.input_max)
+        if module.weight_spec is None:
+            self._object("its weights are float; train it with weight=IntWeight(bits)")
+        if neuron is not None and not follows:
+            self._object("is followed by no neuron; put an LIF or LI behind it")
+        if isinstance(module, Conv2d) and self.shape is None and not self.layers and not self.found:
+            self._object("needs the size of its images; pass input_shape=(C, H, W)")
+        if follows:
+            self.at += 1
+            self._check_neuron(neuron)
+        name = f"{self.at - follows} {type(module).__name__}"
+        name += f", {self.at} {type(neuron).__name__}" if follows else ""
+        if len(self.found) > count:
+            self.shape = None
+        else:
+            self._guarded(lambda: self._add_weighted(module, neuron if follows else None, name))
+        self.largest = 1
+
+    def _add_weighted(self, module: Linear | Conv2d, neuron: Any, name: str) -> None:
+        convolution = isinstance(module, Conv2d)
+        shape = self.shape if convolution and self.shape is not None else (module.weight.shape[1],)
+        self._check_shape(shape)
+        layer, self.scale, self.bias = copy_weighted(module, neuron, name, shape)
+        self._add(layer)
+
+    def _recurrent(self, module: RLIF) -> None:
+        count = len(self.found)
+        self._check_input(module.input_max)
+        if module.weight_spec is None:
+            self._object("its weights are float; train it with weight=IntWeight(bits)")
+        if not module.shared_scale:
+            self._object("input and recurrent weights have a scale each; train it with shared_scale=True")
+        self._check_neuron(module)
+        if len(self.found) > count:
+            self.shape = None
+        else:
+            self._guarded(lambda: self._add_recurrent(module))
+        self.largest = 1
+
+    def _add_recurrent(self, module: RLIF) -> None:
+        self._check_shape((module.in_features,))
+        self._add(copy_recurrent(module, f"{self.at} {type(module).__name__}"))
+
+    def _pool(self, module: SumPool2d) -> None:
+        if self.shape is None:
+            if not self.layers and not self.found:
+                self._object("needs the size of its images; pass input_shape=(C, H, W)")
+            return
+        area = math.prod(module.kernel_size)
+        if self.largest is None:
+            self._object("pools the network's input; pool the data instead")
+            self.shape = None
+        elif self.largest * area > 255:
+            self._object(f"its sums reach {self.largest * area}, more than a byte; use smaller windows")
+            self.shape = None
+        else:
+            self.largest *= area
+            shape, kernel, stride = self.shape, module.kernel_size, module.stride
+            self._guarded(lambda: self._add(Pool(shape, kernel, stride)))
+
+    def _check_neuron(self, neuron: Any) -> None:
+        if neuron.state_spec is None:
+            self._object("its membrane is float; train it with a state spec such as state=Anchored(4)")
+        if neuron.arithmetic != "integer":
+            self._object(
+                "was trained with the float rule, whose rounding no integer machine repeats; train it with "
+                "arithmetic='integer'"
+            )
+        if isinstance(neuron, LI) and self.at + 1 < len(self.modules):
+            self._object("never fires, so only the last layer can be one; use LIF")
+
+    def _check_input(self, input_max: int) -> None:
+        if input_max > 255:
+            self._object(f"input_max={input_max}: inputs are bytes; scale them to 0..255")
+        if self.largest is not None and self.largest > input_max:
+            self._object(f"gets inputs of up to {self.largest}; train it with input_max={self.largest}")
+
+    def _check_shape(self, shape: Shape) -> None:
+        if self.shape is not None and math.prod(self.shape) != math.prod(shape):
+            raise ValueError(f"takes {math.prod(shape)} inputs, but gets {math.prod(self.shape)} {self.shape}")
+
+    def _guarded(self, build: Any) -> None:
+        """Whatever a layer's own numbers forbid becomes an obstacle."""
+        try:
+            build()
+        except ValueError as error:
+            self._object(str(error))
+            self.shape = None
+
+    def _add(self, layer: Layer | Pool) -> None:
+        self.layers.append(layer)
+        self.shape = layer.output_shape
+
+    def readout_of_network(self, readout: Any) -> Readout | None:
+        """The readout, or an obstacle where it does not read the last layer."""
+        last: Any = self.modules[-1]
+        wanted = wanted_layer(readout, last)
+        if wanted:
+            self._object(f"is read by {type(readout).__name__}; put {wanted} last", len(self.modules) - 1)
+        if self.found:
+            return None
+        try:
+            return lower_readout(readout, last, self.scale, self.bias)
+        except ValueError as error:
+            self._object(str(error), len(self.modules) - 1)
+            return None

@@ -1,0 +1,137 @@
+"""`IntegerNetwork`: a trained network as an integer machine. Numpy only: nothing here needs torch."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from squat.integer.parts import Layer, Pool, Readout, Shape
+
+if TYPE_CHECKING:
+    from squat.integer.engine import Result, State
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerNetwork:
+    """A network of integers: what `squat.lower` makes, and what is checked, run, saved and exported.
+
+    Attributes:
+        layers: `Layer` and `Pool`, in order.
+        readout: how the last layer is read, or None for a stack of layers alone.
+
+    Raises:
+        TypeError, ValueError: for arrays of other types, shapes or ranges than described.
+
+    Example:
+        >>> import numpy as np, squat
+        >>> net = squat.Sequential(squat.Linear(3, 2, weight=squat.IntWeight(4)), squat.LIF(state=squat.Anchored(4)))
+        >>> machine = squat.lower(net)
+        >>> result = machine.run(np.ones((5, 1, 3), np.uint8))
+        >>> result.output.shape, result.output.dtype
+        ((5, 1, 2), dtype('uint8'))
+    """
+
+    layers: tuple[Layer | Pool, ...]
+    readout: Readout | None = None
+
+    def __post_init__(self) -> None:
+        if not self.layers or not isinstance(self.layers[-1], Layer):
+            raise ValueError("layers: expected at least one, the last with weights")
+        shape = self.layers[0].input_shape
+        for index, layer in enumerate(self.layers):
+            same = shape == layer.input_shape
+            if not same and (isinstance(layer, Pool) or math.prod(shape) != math.prod(layer.input_shape)):
+                raise ValueError(f"layers[{index}]: input of shape {layer.input_shape}, expected {shape}")
+            silent = isinstance(layer, Layer) and (layer.neurons is None or layer.neurons.first == layer.neurons.codes)
+            if silent and layer is not self.layers[-1]:
+                raise ValueError(f"layers[{index}]: nothing there can fire, expected only of the last layer")
+            shape = layer.output_shape
+        self._check_readout(self.layers[-1])
+
+    def _check_readout(self, last: Layer) -> None:
+        if self.readout is None:
+            return
+        if (last.neurons is None) != (self.readout.kind == "accumulated_current"):
+            raise ValueError(f"readout {self.readout.kind}: does not read the last layer ({last.name})")
+        sizes = {"bias": last.size, "multiplier": last.size, "level": last.neurons.codes if last.neurons else 0}
+        for name, size in sizes.items():
+            values = getattr(self.readout, name)
+            if values is not None and len(values) != size:
+                raise ValueError(f"readout: {len(values)} values of {name}, expected {size}")
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of one step of one sample."""
+        return self.layers[0].input_shape
+
+    @property
+    def input_max(self) -> int:
+        """Largest input."""
+        return next(layer.input_max for layer in self.layers if isinstance(layer, Layer))
+
+    @property
+    def last(self) -> Layer:
+        """The layer that is read out."""
+        return self.layers[-1]  # type: ignore[return-value]
+
+    @property
+    def neuron_layers(self) -> list[Layer]:
+        """The layers with a state, in order."""
+        return [layer for layer in self.layers if isinstance(layer, Layer) and layer.neurons is not None]
+
+    def run(self, x: Any, state: State | None = None, *, implementation: str = "compiled") -> Result:
+        """Run a batch of sequences, event by event.
+
+        Args:
+            x: `[T, B, *input_shape]`, integers from 0 to `input_max` of any dtype. An input that is constant over time
+                (`np.broadcast_to`, or torch's `expand`: stride 0) is multiplied once.
+            state: the state that an earlier call returned, to continue its sequences.
+            implementation: `"compiled"`, or `"numpy"`, the plain one that specifies it; both give equal results.
+
+        Returns:
+            `Result`: scores, predictions, the last layer's output, the codes of every layer, and the state.
+
+        Raises:
+            TypeError: for an input that holds no numbers.
+            ValueError: for other shapes, fractions, values out of range, a state of another network or batch, or so
+                many steps that scores could overflow 64 bits.
+        """
+        from squat.integer.engine import run
+
+        return run(self, x, state, implementation)
+
+    def step(self, x: Any, state: State | None = None, *, implementation: str = "compiled") -> Result:
+        """One time step: `x [B, *input_shape]` and the state of the step before; the result's scores are summed so far.
+
+        Raises:
+            TypeError, ValueError: as `run`.
+        """
+        from squat.integer.engine import step
+
+        return step(self, x, state, implementation)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that the network computes with."""
+        digest = hashlib.sha256()
+        for text, values in self._parts():
+            digest.update(f"\n{text}".encode())
+            if values is not None:
+                digest.update(f" {values.dtype} {values.shape}\n".encode())
+                digest.update(np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()
+
+    def _parts(self) -> Iterator[tuple[str, np.ndarray | None]]:
+        machines = [layer.neurons for layer in self.neuron_layers]
+        for part in (*self.layers, *machines, self.readout):
+            if part is not None:
+                for name, value in vars(part).items():
+                    if name in part.__dataclass_fields__ and name not in ("neurons", "name"):
+                        plain = not isinstance(value, np.ndarray)
+                        yield (f"{name}={value!r}", None) if plain else (name, value)

@@ -1,0 +1,254 @@
+"""The parts of an `IntegerNetwork`: frozen dataclasses of integer numpy arrays that check themselves.
+
+Of a layer with neurons, in units of `w_scale / 2**shift`:
+
+    z      = input_unit * sum_j w[n, j] x[j] + recurrent_unit * sum_m w_rec[n, m] s[m]
+    acc    = (z << shift) + bias[n] + table[n, c]      first step: acc = (z << shift) + bias[n]
+    c'     = #{k : acc > bound[n, k]}                  spike = c' >= first
+
+With `drop_input` the step after a spike has `acc = 0`. A table of one row serves every neuron, one of `C` rows the
+neurons of each channel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from squat.checks import check_choice, check_int
+from squat.integer.checks import check_array
+
+ACCUMULATOR_LIMIT = 2**31
+"""Accumulators are int32; no sum of a lowered network reaches this magnitude."""
+NEURON_LIMIT = 2**24
+"""Neurons of a layer."""
+BIAS_FRACTION_BITS = 8
+"""Bits below one integer unit in which an accumulated current is held."""
+READOUTS = ("spike_count", "accumulated_current", "max_membrane", "mean_membrane")
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Neurons:
+    """The finite machine of one layer: tables over its `K = 2**bits` codes.
+
+    Attributes:
+        bits: bits of a state code, 1 to 8.
+        table: int32 `[1, C or N, K]` rows: leak minus reset by code.
+        bound: int32 `[1 or C, K - 1]`, sorted rows: the next code is the number of bounds that are exceeded.
+        bias: int32 `[C]`, or None.
+        shift: fraction bits of the accumulator, 0 to 16.
+        first: first firing code; `K` where nothing fires.
+        drop_input: whether the step after a spike forgets its input too.
+        start: code before the first step; None for a membrane of 0 that lies off the grid.
+    """
+
+    bits: int
+    table: np.ndarray
+    bound: np.ndarray
+    bias: np.ndarray | None
+    shift: int
+    first: int
+    drop_input: bool
+    start: int | None
+
+    def __post_init__(self) -> None:
+        codes = 2 ** check_int("bits", self.bits, 1, 8)
+        check_array("table", self.table, np.int32, (None, codes))
+        check_array("bound", self.bound, np.int32, (None, codes - 1))
+        if self.bias is not None:
+            check_array("bias", self.bias, np.int32, (None,))
+        if (np.diff(self.bound.astype(np.int64), axis=1) < 0).any():
+            raise ValueError("bound: expected every row in rising order")
+        check_int("shift", self.shift, 0, 16)
+        check_int("first", self.first, 0, codes)
+        if self.start is not None:
+            check_int("start", self.start, 0, codes - 1)
+
+    @property
+    def codes(self) -> int:
+        """Number of codes `K`."""
+        return 2**self.bits
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Integer synapses and the neurons behind them.
+
+    Attributes:
+        name: position and class in the trained network, such as `"0 Linear, 1 LIF"`.
+        input_shape: `(in,)`, or `(C, H, W)` of a convolution.
+        weight: int8 `[N, in]`, or `[C', C, rows, columns]` of a convolution.
+        weight_bits: bits of a weight, recurrent ones included.
+        input_max: largest input; inputs are 0 to `input_max`.
+        recurrent: int8 `[N, N]`, postsynaptic first, or None.
+        input_unit, recurrent_unit: what a weight counts for in the sums; at least one of them is 1.
+        stride, padding: of a convolution, rows and columns.
+        neurons: the machine behind the sums, or None for a last layer whose sums are read out.
+    """
+
+    name: str
+    input_shape: Shape
+    weight: np.ndarray
+    weight_bits: int
+    input_max: int
+    recurrent: np.ndarray | None
+    input_unit: int
+    recurrent_unit: int
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    neurons: Neurons | None
+
+    def __post_init__(self) -> None:
+        check_int("weight_bits", self.weight_bits, 2, 8)
+        check_int("input_max", self.input_max, 1, 255, "inputs are bytes")
+        for name in ("input_unit", "recurrent_unit"):
+            check_int(name, getattr(self, name), 1, 255)
+        if self.is_convolution:
+            channels, rows, columns = self.input_shape
+            check_array("weight", self.weight, np.int8, (None, channels, None, None))
+            for size, padding, kernel in zip((rows, columns), self.padding, self.weight.shape[2:], strict=True):
+                if size + 2 * check_int("padding", padding, 0, 255) < kernel:
+                    raise ValueError(f"{self.name}: an image of {size} is smaller than the kernel of {kernel}")
+            for step in self.stride:
+                check_int("stride", step, 1, 255)
+        else:
+            check_array("weight", self.weight, np.int8, (None, self.inputs))
+        if self.recurrent is not None:
+            check_array("recurrent", self.recurrent, np.int8, (self.size, self.size))
+        for weight in self.weights:
+            if weight.size and np.abs(weight.astype(np.int64)).max() >= 2 ** (self.weight_bits - 1):
+                raise ValueError(f"{self.name}: a weight does not fit {self.weight_bits} bits")
+        if self.size > NEURON_LIMIT:
+            raise ValueError(f"{self.name}: {self.size} neurons, expected at most {NEURON_LIMIT}")
+        self._check_rows()
+        if self.accumulator_bound >= ACCUMULATOR_LIMIT:
+            raise ValueError(f"{self.name}: accumulators can reach {self.accumulator_bound}, expected less than 2**31")
+
+    def _check_rows(self) -> None:
+        if self.neurons is None:
+            return
+        for name, values in (("table", self.neurons.table), ("bound", self.neurons.bound), ("bias", self.neurons.bias)):
+            accepted = {1, self.channels, self.size} if name == "table" else {1, self.channels}
+            if values is not None and len(values) not in accepted:
+                raise ValueError(f"{self.name}: {len(values)} rows of {name}, expected {sorted(accepted)}")
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether the weights are a convolution's kernels."""
+        return len(self.input_shape) == 3
+
+    @property
+    def inputs(self) -> int:
+        """Inputs of a step."""
+        return math.prod(self.input_shape)
+
+    @property
+    def channels(self) -> int:
+        """Output channels: neurons that may have tables of their own."""
+        return self.weight.shape[0]
+
+    @property
+    def output_shape(self) -> Shape:
+        """`(N,)`, or `(C', H', W')` of a convolution."""
+        if not self.is_convolution:
+            return (self.channels,)
+        sizes = zip(self.input_shape[1:], self.weight.shape[2:], self.stride, self.padding, strict=True)
+        return (self.channels, *((n + 2 * p - k) // s + 1 for n, k, s, p in sizes))
+
+    @property
+    def size(self) -> int:
+        """Outputs of a step."""
+        return math.prod(self.output_shape)
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """Input weights and, where there are any, recurrent ones."""
+        return [self.weight] if self.recurrent is None else [self.weight, self.recurrent]
+
+    @cached_property
+    def sum_range(self) -> np.ndarray:
+        """Lowest and highest synaptic sum of each channel, int64 `[C, 2]`; inputs and spikes are never negative."""
+        total = np.zeros((self.channels, 2), np.int64)
+        for weight, factor in zip(self.weights, (self.input_unit * self.input_max, self.recurrent_unit), strict=False):
+            rows = weight.reshape(self.channels, -1).astype(np.int64) * factor
+            total += np.stack((np.minimum(rows, 0).sum(1), np.maximum(rows, 0).sum(1)), axis=-1)
+        return total
+
+    @cached_property
+    def accumulator_bound(self) -> int:
+        """No accumulator, and no partial sum of one, exceeds this magnitude."""
+        reach = int(np.abs(self.sum_range).max())
+        if self.neurons is None:
+            return reach
+        constants = np.abs(self.neurons.table.astype(np.int64)).max()
+        if self.neurons.bias is not None:
+            constants += np.abs(self.neurons.bias.astype(np.int64)).max(initial=0)
+        return (reach << self.neurons.shift) + int(constants)
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Sums over windows: `[C, H, W]` to `[C, H', W']`.
+
+    Attributes:
+        input_shape: `(C, H, W)`.
+        kernel_size, stride: rows and columns.
+    """
+
+    input_shape: Shape
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if len(self.input_shape) != 3:
+            raise ValueError(f"pooling of an input {self.input_shape}: expected (C, H, W)")
+        for size, kernel, step in zip(self.input_shape[1:], self.kernel_size, self.stride, strict=True):
+            check_int("kernel_size", kernel, 1, size)
+            check_int("stride", step, 1)
+
+    @property
+    def output_shape(self) -> Shape:
+        """`(C, H', W')`."""
+        sizes = zip(self.input_shape[1:], self.kernel_size, self.stride, strict=True)
+        return (self.input_shape[0], *((n - k) // s + 1 for n, k, s in sizes))
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """From the last layer over time to one integer score per class; ties go to the lowest class.
+
+    Attributes:
+        kind: `"spike_count"`, `"accumulated_current"` (`sum_t (z << 8) + bias`), `"max_membrane"` (the highest code),
+            or `"mean_membrane"` (`sum_t level[c]`).
+        bias: int64 `[N]` added at every step of an accumulated current, or None.
+        multiplier: int64 `[N]`, once for each sequence, where channels of an accumulated current differ in scale.
+        level: int64 `[K]`, the levels of a mean membrane.
+    """
+
+    kind: str
+    bias: np.ndarray | None = None
+    multiplier: np.ndarray | None = None
+    level: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("readout", self.kind, READOUTS)
+        for name in ("bias", "multiplier", "level"):
+            if getattr(self, name) is not None:
+                check_array(name, getattr(self, name), np.int64, (None,))
+        if (self.level is None) == (self.kind == "mean_membrane"):
+            raise ValueError(f"readout {self.kind}: levels are {'missing' if self.level is None else 'not expected'}")
+
+    def step_bound(self, last: Layer) -> int:
+        """Largest magnitude that one step adds to a score."""
+        if self.level is not None:
+            return int(np.abs(self.level).max())
+        if self.kind != "accumulated_current":
+            return 256
+        bias = 0 if self.bias is None else int(np.abs(self.bias).max(initial=0))
+        factor = 1 if self.multiplier is None else int(np.abs(self.multiplier).max(initial=1))
+        return ((int(np.abs(last.sum_range).max()) << BIAS_FRACTION_BITS) + bias) * factor

@@ -1,0 +1,147 @@
+"""What `lower` copies, and every obstacle's sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import squat
+from squat.integer.lower import obstacles
+from squat.layers import AvgPool2d, SumPool2d
+from squat.models import AccumulatedCurrent, MaxMembrane, MeanMembrane, Network, SpikeCount
+from squat.quant.integer_rule import integer_tables
+
+WEIGHT, STATE = squat.IntWeight(4), squat.Anchored(4)
+
+
+def linear(inputs=3, outputs=2, **options):
+    return squat.Linear(inputs, outputs, **{"weight": WEIGHT, **options})
+
+
+def lif(**options):
+    return squat.LIF(**{"state": STATE, **options})
+
+
+def test_tables_are_those_of_training():
+    net = squat.Sequential(linear(), lif(beta=0.8, threshold=1.5)).eval()
+    w_int, scale = net[0].quantizer(net[0].weight)
+    bound = int(w_int.abs().sum(1).max())
+    tables = integer_tables(
+        STATE, beta=torch.tensor(0.8), threshold=1.5, scale=scale, bias=net[0].bias, sum_bound=bound, reset="subtract"
+    )
+    layer = squat.lower(net).layers[0]
+    assert np.array_equal(layer.weight, w_int.detach().numpy())
+    assert layer.weight.dtype == np.int8
+    for name in ("table", "bound", "bias"):
+        assert np.array_equal(getattr(layer.neurons, name), getattr(tables, name).numpy())
+    assert (layer.neurons.shift, layer.neurons.first) == (tables.shift, STATE.first_firing_code())
+    assert layer.name == "0 Linear, 1 LIF"
+
+
+def test_lowering_leaves_the_network_as_it_was():
+    net = squat.Sequential(linear(), lif()).train()
+    net[1].eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    squat.lower(net)
+    assert (net.training, net[0].training, net[0].quantizer.training, net[1].training) == (True, True, True, False)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_equal_networks_have_equal_fingerprints():
+    net = squat.Sequential(linear(), lif())
+    assert squat.lower(net).fingerprint == squat.lower(net).fingerprint
+    with torch.no_grad():
+        net[0].bias += 1.0
+    assert squat.lower(net).fingerprint != squat.lower(squat.Sequential(linear(), lif())).fingerprint
+
+
+def test_ranges_of_sums_and_accumulators():
+    net = squat.Sequential(linear(input_max=2, bias=False), lif())
+    layer = squat.lower(net).layers[0]
+    rows = layer.weight.astype(int) * 2
+    assert layer.sum_range.tolist() == [[row[row < 0].sum(), row[row > 0].sum()] for row in rows]
+    reach = np.abs(layer.sum_range).max() * 2**layer.neurons.shift + np.abs(layer.neurons.table).max()
+    assert layer.accumulator_bound == reach
+
+
+CASES = [
+    ([linear(weight=None), lif()], r"layer 0 \(Linear\): its weights are float; train it with weight=IntWeight"),
+    ([linear(), lif(state=None)], r"layer 1 \(LIF\): its membrane is float; train it with a state spec"),
+    ([linear(), lif(arithmetic="float")], r"layer 1 \(LIF\): was trained with the float rule.*arithmetic='integer'"),
+    ([lif()], r"layer 0 \(LIF\): gets no integer sums; put a Linear or Conv2d"),
+    ([linear(), lif(), lif()], r"layer 2 \(LIF\): gets no integer sums"),
+    ([linear(), linear()], r"layer 0 \(Linear\): is followed by no neuron; put an LIF or LI behind it"),
+    ([linear(), squat.LI(state=STATE), linear()], r"layer 1 \(LI\): never fires, so only the last layer can be one"),
+    ([linear(), lif(), nn.Dropout()], r"layer 2 \(Dropout\): is not an integer layer; lowered are Linear, Conv2d"),
+    ([linear(input_max=300), lif()], r"layer 0 \(Linear\): input_max=300: inputs are bytes; scale them to 0..255"),
+    ([squat.Conv2d(1, 1, 1, weight=WEIGHT), lif()], r"needs the size of its images; pass input_shape=\(C, H, W\)"),
+    ([linear(), lif(), linear(5)], r"layer 2 \(Linear\): takes 5 inputs, but gets 2"),
+    ([linear(), lif(beta=[0.1, 0.2, 0.3])], r"beta has 3 decays for 2 neurons; give one, or one for each"),
+    ([linear(), lif(threshold=1e9)], r"accumulator of .* expected less than 2\*\*31"),
+    ([linear(), nn.Flatten(), lif()], r"layer 0 \(Linear\): is followed by no neuron"),
+    (
+        [squat.RLIF(3, 2, weight=WEIGHT, state=STATE, shared_scale=False)],
+        r"layer 0 \(RLIF\): input and recurrent weights have a scale each; train it with shared_scale=True",
+    ),
+    (
+        [squat.RLIF(3, 2, weight=WEIGHT, state=STATE, input_scale=0.3)],
+        r"layer 0 \(RLIF\): input_scale=0.3: expected n or 1/n",
+    ),
+    (
+        [linear(3, 257), lif(beta=[0.5] * 257, state=squat.Uniform(8))],
+        r"257 decays need as many tables of 256 entries, at most 65536.*one beta, or fewer state bits",
+    ),
+]
+
+
+@pytest.mark.parametrize(("layers", "text"), CASES, ids=[f"{i}-{type(c[0][-1]).__name__}" for i, c in enumerate(CASES)])
+def test_every_obstacle_says_what_to_change(layers, text):
+    net = squat.Sequential(*layers)
+    with pytest.raises(ValueError, match=r"this network cannot be lowered: .*" + text):
+        squat.lower(net)
+
+
+def test_all_obstacles_are_listed():
+    net = squat.Sequential(linear(weight=None), lif(state=None, arithmetic="float"), AvgPool2d(2), squat.LIF())
+    found = obstacles(net)
+    assert [text.split(":")[0] for text in found] == [
+        *("layer 0 (Linear)", "layer 1 (LIF)", "layer 1 (LIF)", "layer 2 (AvgPool2d)", "layer 3 (LIF)")
+    ]
+    assert "use SumPool2d, and input_scale in the next layer" in found[3]
+
+
+@pytest.mark.parametrize(
+    ("pool", "input_max", "text"),
+    [
+        (2, 1, r"layer 3 \(Conv2d\): gets inputs of up to 4; train it with input_max=4"),
+        (16, 255, r"layer 2 \(SumPool2d\): its sums reach 256, more than a byte; use smaller windows"),
+    ],
+)
+def test_pools(pool, input_max, text):
+    conv = squat.Conv2d(1, 1, 1, weight=WEIGHT, input_max=input_max)
+    net = squat.Sequential(squat.Conv2d(1, 1, 1, weight=WEIGHT), lif(), SumPool2d(pool), conv, lif())
+    with pytest.raises(ValueError, match=text):
+        squat.lower(net, (1, 16, 16))
+    found = obstacles(squat.Sequential(SumPool2d(2), conv, lif()), (1, 16, 16))
+    assert found[0] == "layer 0 (SumPool2d): pools the network's input; pool the data instead"
+
+
+@pytest.mark.parametrize(
+    ("readout", "layers", "wanted"),
+    [
+        (SpikeCount(), [linear()], "an LIF"),
+        (AccumulatedCurrent(), [linear(), lif()], "a Linear"),
+        (MaxMembrane(), [linear(), lif()], "an LI"),
+        (MeanMembrane(), [linear()], "an LI"),
+    ],
+)
+def test_readouts_that_do_not_fit(readout, layers, wanted):
+    with pytest.raises(ValueError, match=f"is read by {type(readout).__name__}; put {wanted} last"):
+        squat.lower(Network(squat.Sequential(*layers), readout))
+
+
+def test_other_things_are_no_network():
+    with pytest.raises(TypeError, match=r"net=.*expected a squat.Network or squat.Sequential"):
+        squat.lower(nn.Linear(2, 2))
