@@ -75,14 +75,14 @@ def _walk(net: Network | Sequential, input_shape: Shape | None) -> tuple[list[La
     check_type("net", net, (Network, Sequential), "a squat.Network or squat.Sequential")
     stack = net.layers if isinstance(net, Network) else net
     walk = _Walk(list(stack.layers), input_shape)
-    with torch.no_grad(), _evaluating(net):
+    with torch.no_grad(), evaluating(net):
         walk.layers_of_network()
         readout = walk.readout_of_network(net.readout) if isinstance(net, Network) else None
     return walk.layers, readout, walk.found
 
 
 @contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
+def evaluating(net: nn.Module) -> Iterator[None]:
     """Evaluation mode, where weight scales stay as they are; the modes are put back."""
     modes = {module: module.training for module in net.modules()}
     net.eval()
