@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from squat.atomic import atomic_write
 from squat.checks import check_type
 
 if TYPE_CHECKING:
@@ -102,20 +101,6 @@ def read_metadata(path: Path | str) -> dict[str, Any]:
         ValueError: as for `load`.
     """
     return _read(Path(path))[0]["metadata"]
-
-
-def atomic_write(path: Path, data: bytes) -> None:
-    """Write `data` beside `path`, flush it to disk, then put it in place in one step."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _json_values(metadata: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,9 +1,22 @@
-"""Trained networks as integer machines: lowered, proved equal to training, run without torch."""
+"""Trained networks as integer machines: lowered, proved equal to training, run and saved without torch."""
 
 from __future__ import annotations
 
+from squat.integer.certificate import Certificate
 from squat.integer.engine import Result, State
+from squat.integer.format import load, read_metadata
 from squat.integer.network import IntegerNetwork
 from squat.integer.parts import Layer, Neurons, Pool, Readout
 
-__all__ = ["IntegerNetwork", "Layer", "Neurons", "Pool", "Readout", "Result", "State"]
+__all__ = [
+    "Certificate",
+    "IntegerNetwork",
+    "Layer",
+    "Neurons",
+    "Pool",
+    "Readout",
+    "Result",
+    "State",
+    "load",
+    "read_metadata",
+]

@@ -65,7 +65,7 @@ def run(net: IntegerNetwork, x: Any, state: State | None, implementation: str) -
     codes: list[np.ndarray] = []
     for layer in net.layers:
         if isinstance(layer, Pool):
-            values, first = _pooled(layer, values if first is None else values >= first), None
+            values, first = pooled(layer, values if first is None else values >= first), None
             continue
         values = values.reshape(*values.shape[:2], *layer.input_shape)
         if layer.neurons is None:
@@ -131,7 +131,7 @@ def _check_scores(net: IntegerNetwork, steps: int) -> None:
         raise ValueError(f"x: after {steps} steps the scores could overflow 64 bits; run fewer steps at a time")
 
 
-def _pooled(pool: Pool, x: np.ndarray) -> np.ndarray:
+def pooled(pool: Pool, x: np.ndarray) -> np.ndarray:
     """Window sums as bytes."""
     rows, columns = pool.output_shape[1:]
     total = np.zeros((*x.shape[:2], *pool.output_shape), np.uint8)

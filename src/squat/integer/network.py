@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from squat.integer.certificate import Certificate
 from squat.integer.parts import Layer, Pool, Readout, Shape
 
 if TYPE_CHECKING:
     from squat.integer.engine import Result, State
+    from squat.integer.report import Report
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +27,7 @@ class IntegerNetwork:
     Attributes:
         layers: `Layer` and `Pool`, in order.
         readout: how the last layer is read, or None for a stack of layers alone.
+        certificate: of a proof (`squat.integer.proof.prove`) that it equals the trained network, or None.
 
     Raises:
         TypeError, ValueError: for arrays of other types, shapes or ranges than described.
@@ -39,20 +43,31 @@ class IntegerNetwork:
 
     layers: tuple[Layer | Pool, ...]
     readout: Readout | None = None
+    certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
         if not self.layers or not isinstance(self.layers[-1], Layer):
             raise ValueError("layers: expected at least one, the last with weights")
-        shape = self.layers[0].input_shape
+        shape, largest = self.layers[0].input_shape, 0
         for index, layer in enumerate(self.layers):
             same = shape == layer.input_shape
             if not same and (isinstance(layer, Pool) or math.prod(shape) != math.prod(layer.input_shape)):
                 raise ValueError(f"layers[{index}]: input of shape {layer.input_shape}, expected {shape}")
+            if isinstance(layer, Pool):
+                largest *= math.prod(layer.kernel_size)
+                accepted = 255 if index else -1  # the network's own input is not pooled
+            else:
+                accepted = layer.input_max
+            if largest > accepted:
+                raise ValueError(f"layers[{index}]: values reach {largest}, expected at most {accepted}")
+            largest = largest if isinstance(layer, Pool) else 1
             silent = isinstance(layer, Layer) and (layer.neurons is None or layer.neurons.first == layer.neurons.codes)
             if silent and layer is not self.layers[-1]:
                 raise ValueError(f"layers[{index}]: nothing there can fire, expected only of the last layer")
             shape = layer.output_shape
         self._check_readout(self.layers[-1])
+        if self.certificate is not None and self.certificate.fingerprint != self.fingerprint:
+            raise ValueError("certificate: it is of another network; prove this one")
 
     def _check_readout(self, last: Layer) -> None:
         if self.readout is None:
@@ -115,6 +130,35 @@ class IntegerNetwork:
         from squat.integer.engine import step
 
         return step(self, x, state, implementation)
+
+    def save(self, path: Path | str, metadata: Mapping[str, Any] | None = None, *, overwrite: bool = False) -> None:
+        """Write the network, with its certificate, to one file; `squat.integer.load` reads it. Nothing in it is run.
+
+        Args:
+            path: of the file, usually ending in `.safetensors`; its folder must exist.
+            metadata: JSON values to keep with the network, read back by `squat.integer.read_metadata`.
+            overwrite: replace an existing file.
+
+        Raises:
+            TypeError: if metadata are not JSON values.
+            ValueError: if the file exists and `overwrite` is False, or the folder does not.
+        """
+        from squat.integer.format import save
+
+        save(self, path, metadata, overwrite)
+
+    def report(self, x: Any = None) -> Report:
+        """Sizes at real bit widths beside float32 and int16-state baselines; with inputs, activity and energy too.
+
+        Args:
+            x: `[T, B, *input_shape]` as for `run`, or None.
+
+        Raises:
+            TypeError, ValueError: as `run`.
+        """
+        from squat.integer.report import report
+
+        return report(self, x)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -65,7 +65,7 @@ class Neurons:
         if (np.diff(self.bound.astype(np.int64), axis=1) < 0).any():
             raise ValueError("bound: expected every row in rising order")
         check_int("shift", self.shift, 0, 16)
-        check_int("first", self.first, 0, codes)
+        check_int("first", self.first, 1, codes)
         if self.start is not None:
             check_int("start", self.start, 0, codes - 1)
 

@@ -1,0 +1,121 @@
+"""Operations of an integer network on given inputs, counted layer by layer. Numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from squat.integer.engine import Result, pooled
+from squat.integer.network import IntegerNetwork
+from squat.integer.parts import Layer, Pool
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What one layer does for a sample, on average over samples; summed over its time steps.
+
+    Attributes:
+        name: of the layer.
+        spike_rate: spikes per neuron and step; 0 where nothing fires.
+        input_events: inputs that are not 0, recurrent spikes included.
+        synaptic_operations: adds of a weight that is not 0 for an event (NeuroBench's effective ACs; MACs where inputs
+            are multiplied). A pooled input of 3 spikes is 3 adds.
+        dense_operations: the same if all inputs and weights counted, as in a network without spikes.
+        multiplications: products of input values and weights (pixels); one step's worth where the input is constant.
+        state_reads, state_writes: of one code each.
+        adds: synaptic operations, and those of the bias and of the table's entry.
+        compares: with boundaries, as many as a code has bits.
+        membrane_updates: codes that change (NeuroBench).
+        occupancy: share of every code, over neurons and steps.
+        saturation: share of the lowest and the highest code together.
+    """
+
+    name: str
+    spike_rate: float
+    input_events: float
+    synaptic_operations: float
+    dense_operations: float
+    multiplications: float
+    state_reads: float
+    state_writes: float
+    adds: float
+    compares: float
+    membrane_updates: float
+    occupancy: tuple[float, ...]
+    saturation: float
+
+
+def activities(net: IntegerNetwork, x: Any) -> tuple[Result, list[Activity]]:
+    """Run the network and count; see `Activity`."""
+    result = net.run(x)
+    walk = _walk(net, np.asarray(x), result)
+    return result, [_activity(net, layer, values, codes, np.shape(x)[0]) for layer, values, codes in walk]
+
+
+def fan_out(layer: Layer, weight: np.ndarray) -> np.ndarray:
+    """How many outputs each input reaches through entries of `weight` that are not 0, `[*input_shape]`."""
+    filled = weight != 0
+    if not layer.is_convolution:
+        return filled.sum(0)
+    filled_kernels = filled.sum(0)
+    (down, right), (top, left) = layer.stride, layer.padding
+    channels, height, width = layer.input_shape
+    rows, columns = layer.output_shape[1:]
+    reached = np.zeros((channels, height + 2 * top, width + 2 * left), np.int64)
+    for i in range(weight.shape[2]):
+        for j in range(weight.shape[3]):
+            window = reached[:, i : i + (rows - 1) * down + 1 : down, j : j + (columns - 1) * right + 1 : right]
+            window += filled_kernels[:, i, j, None, None]
+    return reached[:, top : top + height, left : left + width]
+
+
+def _walk(net: IntegerNetwork, x: np.ndarray, result: Result) -> Iterator[tuple[Layer, np.ndarray, np.ndarray | None]]:
+    """Every layer with its input, of one step if that is constant, and its codes."""
+    values, codes = x[:1] if x.strides[0] == 0 else x, iter(result.codes)
+    for layer in net.layers:
+        if isinstance(layer, Pool):
+            values = pooled(layer, values)
+            continue
+        own = None if layer.neurons is None else next(codes)
+        yield layer, values.reshape(*values.shape[:2], *layer.input_shape), own
+        if own is not None and layer.neurons is not None:
+            values = (own >= layer.neurons.first).astype(np.uint8)
+
+
+def _activity(net: IntegerNetwork, layer: Layer, x: np.ndarray, codes: np.ndarray | None, steps: int) -> Activity:
+    samples, size = x.shape[1], layer.size
+    multiplied = layer is net.layers[0] and layer.input_max > 1
+    events = float((x != 0).sum()) / samples
+    amount = (x != 0 if multiplied else x).sum((0, 1), dtype=np.int64)
+    synaptic = float((amount * fan_out(layer, layer.weight)).sum()) / samples
+    dense = float(fan_out(layer, np.ones_like(layer.weight)).sum()) * len(x)
+    products = synaptic if multiplied else 0.0
+    if codes is None or layer.neurons is None:
+        return Activity(layer.name, 0.0, events, synaptic, dense, products, 0.0, 0.0, synaptic, 0.0, 0.0, (), 0.0)
+    machine = layer.neurons
+    spikes = (codes >= machine.first).reshape(steps, samples, size)
+    if layer.recurrent is not None:
+        before = spikes[:-1].sum((0, 1), dtype=np.int64)
+        synaptic += float(before @ (layer.recurrent != 0).sum(0)) / samples
+        events += float(before.sum()) / samples
+        dense += float(steps * size * size)
+    occupancy = np.bincount(codes.reshape(-1), minlength=machine.codes) / codes.size
+    reads = (steps - (machine.start is None)) * size
+    return Activity(
+        name=layer.name,
+        spike_rate=float(spikes.mean()),
+        input_events=events,
+        synaptic_operations=synaptic,
+        dense_operations=dense,
+        multiplications=products,
+        state_reads=float(reads),
+        state_writes=float(steps * size),
+        adds=synaptic + reads + (0 if machine.bias is None else steps * size),
+        compares=float(steps * size * machine.bits),
+        membrane_updates=float((codes[1:] != codes[:-1]).sum()) / samples,
+        occupancy=tuple(occupancy.tolist()),
+        saturation=float(occupancy[0] + occupancy[-1]),
+    )

@@ -1,0 +1,135 @@
+"""The file of an integer network: equal after reading, as large as reported, and safe to read whatever it holds."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import squat
+from file_mutations import mutate
+from squat.integer import IntegerNetwork, load, read_metadata
+from squat.integer.format import is_integer_file
+from squat.integer.packing import pack, packed_bytes, signed_bits, stored_arrays, unpack
+from squat.integer.proof import prove
+from squat.models import READOUT_NAMES, NetworkConfig, build_network
+
+MUTATIONS = int(os.environ.get("SQUAT_MUTATIONS", "300"))
+"""Damaged files that are tried; SQUAT_MUTATIONS=10000 for a long search."""
+
+
+def lowered(architecture="recurrent", readout="accumulated_current", granularity="tensor", bits=3, proved=False):
+    shape = (1, 6, 6) if architecture == "conv" else (5,)
+    config = NetworkConfig(
+        architecture, shape if architecture == "conv" else 5, (4,), 3, readout=readout, kernel_size=3, input_max=255,
+        weights=squat.IntWeight(bits, granularity), states=squat.Anchored(2), input_scale=1 / 255,
+    )  # fmt: skip
+    net = build_network(config, 0)
+    machine = squat.lower(net, shape)
+    return replace(machine, certificate=prove(net, machine)) if proved else machine
+
+
+@pytest.mark.parametrize("bits", range(1, 65))
+def test_packing_any_width(bits):
+    rng = np.random.default_rng(bits)
+    dtype = next(np.dtype(kind) for kind in (np.int8, np.int32, np.int64) if np.dtype(kind).itemsize * 8 >= bits)
+    for count in (0, 1, 7, 8, 70001):
+        values = rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, count, dtype, endpoint=True)
+        packed = pack(values, bits)
+        assert len(packed) == packed_bytes(count, bits)
+        assert np.array_equal(unpack(packed, bits, (count,), dtype), values)
+    assert signed_bits(np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1])) == bits
+    with pytest.raises(ValueError, match=f"{len(packed)} bytes, expected"):
+        unpack(packed, bits, (count + 8,), dtype)
+
+
+@pytest.mark.parametrize("architecture", ["feedforward", "recurrent", "conv"])
+@pytest.mark.parametrize("readout", READOUT_NAMES)
+def test_files_hold_the_network_and_its_certificate(tmp_path, architecture, readout):
+    machine = lowered(architecture, readout, "channel", proved=True)
+    path = tmp_path / "net.safetensors"
+    machine.save(path, {"note": "tried"})
+    found = load(path)
+    assert found.fingerprint == machine.fingerprint
+    assert found.certificate == machine.certificate
+    assert [layer.name for layer in found.neuron_layers] == [layer.name for layer in machine.neuron_layers]
+    assert read_metadata(path) == {"note": "tried"}
+    assert is_integer_file(path)
+    x = np.random.default_rng(0).integers(0, 256, (6, 2, *machine.input_shape))
+    for one, other in zip(machine.run(x)[:3], found.run(x)[:3], strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_sizes_on_disk_are_those_reported(tmp_path, bits):
+    machine = lowered(bits=bits)
+    machine.save(tmp_path / "net")
+    data = (tmp_path / "net").read_bytes()
+    stored = list(stored_arrays(machine))
+    assert len(data) == 8 + int.from_bytes(data[:8], "little") + sum(array.bytes for array in stored)
+    for array in stored:
+        if array.name.endswith(("weight", "recurrent")):
+            assert array.bytes == -(-array.values.size * bits // 8)
+
+
+def test_nothing_is_overwritten(tmp_path):
+    machine = lowered()
+    machine.save(tmp_path / "net")
+    with pytest.raises(ValueError, match="exists already; choose another name, or pass overwrite=True"):
+        machine.save(tmp_path / "net")
+    machine.save(tmp_path / "net", overwrite=True)
+    with pytest.raises(ValueError, match="does not exist; make it first"):
+        machine.save(tmp_path / "no" / "net")
+    with pytest.raises(TypeError, match="metadata: expected JSON values only"):
+        machine.save(tmp_path / "other", {"x": np.ones(2)})
+    with pytest.raises(ValueError, match="cannot be read"):
+        load(tmp_path / "missing")
+
+
+def test_files_of_other_kinds_are_refused(tmp_path):
+    squat.save(squat.Sequential(squat.Linear(3, 2)), tmp_path / "trained")
+    assert not is_integer_file(tmp_path / "trained")
+    with pytest.raises(ValueError, match="trained: not a squat-integer file; squat lower writes one"):
+        load(tmp_path / "trained")
+    lowered().save(tmp_path / "net")
+    with pytest.raises(ValueError, match="not a squat-network file"):
+        squat.load(tmp_path / "net")
+
+
+def test_a_certificate_of_another_network_is_refused():
+    certificate = lowered(proved=True).certificate
+    other = lowered(bits=4)
+    with pytest.raises(ValueError, match="certificate: it is of another network; prove this one"):
+        IntegerNetwork(other.layers, other.readout, certificate)
+
+
+@pytest.mark.parametrize("architecture", ["recurrent", "conv"])
+def test_damaged_files_are_errors_or_valid_networks(tmp_path, architecture):
+    """Changes that keep the checksum valid may give another valid network; that one must run."""
+    path, damaged = tmp_path / "net", tmp_path / "damaged"
+    lowered(architecture, proved=True).save(path)
+    data, rng, refused = path.read_bytes(), random.Random(0), 0
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(MUTATIONS):
+        damaged.write_bytes(mutate(data, rng))
+        found = loaded(damaged)
+        if found is None:
+            refused += 1
+        else:
+            found.run(np.zeros((2, 1, *found.input_shape), np.uint8), implementation="numpy")
+    assert refused > 0.8 * MUTATIONS
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+def loaded(path):
+    """The network, or None if the file is refused with a message that names it."""
+    try:
+        return load(path)
+    except ValueError as error:
+        if not str(error).startswith(f"{path}: "):
+            raise
+        return None
