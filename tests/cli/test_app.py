@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-VERBS = ("train", "ablate", "report", "calibrate", "run", "bench", "data")
+VERBS = ("train", "ablate", "report", "calibrate", "run", "check", "lower", "inspect", "bench", "data")
 
 
 def _refused(result, text):

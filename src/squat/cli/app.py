@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from squat.cli import ablate, bench, calibrate, data, report, run, train
+from squat.cli import ablate, bench, calibrate, data, integers, report, run, train
 from squat.cli.errors import OneLineErrors
 
 app = typer.Typer(
@@ -16,7 +16,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train, ablate and calibrate spiking neural networks whose weights and neuron states are both low-bit.",
+    help="Train, ablate and deploy spiking neural networks whose weights and neuron states are both low-bit.",
     epilog="Example: squat ablate",
 )
 
@@ -45,6 +45,9 @@ for _name, _verb in (
     ("report", report.report),
     ("calibrate", calibrate.calibrate),
     ("run", run.run),
+    ("check", integers.check),
+    ("lower", integers.lower),
+    ("inspect", integers.inspect),
     ("bench", bench.bench),
     ("data", data.data),
 ):

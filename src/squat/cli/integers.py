@@ -1,0 +1,224 @@
+"""`squat check`, `squat lower` and `squat inspect`: trained networks as integer networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from squat.cli import output
+from squat.cli.networks import check_fits, load_data, load_network
+from squat.cli.progress import bar
+
+if TYPE_CHECKING:
+    from squat.data import Dataset
+    from squat.integer import IntegerNetwork
+
+Data = Annotated[str | None, typer.Option(help="Data set or your own file; by default the training data, if known.")]
+DataOptions = Annotated[
+    list[str] | None, typer.Option("--data-option", metavar="KEY=VALUE", help="Option of the loader; repeatable.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def check(
+    net: Annotated[Path, typer.Argument(metavar="NET", help="Network file, or a folder written by squat train.")],
+    data: Data = None,
+    data_option: DataOptions = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    batch_size: Annotated[int, typer.Option(help="Samples at a time.")] = 256,
+    as_json: Json = False,
+) -> None:
+    """Prove that a network is an integer machine: obstacles, equal cuts, then both side by side over data.
+
+    Exit code 1 if it cannot be lowered or is not equal.
+
+    Example: squat check runs/digits --split test
+    """
+    from squat.checks import check_choice, check_int
+
+    check_choice("--split", split, ("train", "validation", "test"))
+    check_int("--batch-size", batch_size, 1)
+    network, metadata = load_network(net)
+    dataset = _dataset(data, data_option, metadata, network)
+    shape = _input_shape(dataset, metadata)
+    from squat.integer.lower import lower, obstacles
+
+    found = obstacles(network, shape)
+    if found:
+        _print_obstacles(found, as_json)
+        raise typer.Exit(1)
+    machine = lower(network, shape)
+    document: dict[str, Any] = {"obstacles": [], "certificate": None, "counterexample": None, "comparison": None}
+    equal = _prove_and_say(network, machine, document, as_json)
+    if dataset is not None:
+        equal &= _compare_and_say(network, machine, dataset, split, batch_size, document, as_json)
+    elif not as_json:
+        typer.echo("no data given: nothing was run side by side")
+    if as_json:
+        output.print_json({"equal": equal, **document})
+    if not equal:
+        raise typer.Exit(1)
+
+
+def lower(
+    net: Annotated[Path, typer.Argument(metavar="NET", help="Network file, or a folder written by squat train.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File for the integer network.")],
+    data: Data = None,
+    data_option: DataOptions = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a trained network as integers at their real bit widths, with a proof that both are equal.
+
+    Example: squat lower runs/digits digits.integer.safetensors
+    """
+    output.refuse_existing(out, overwrite)
+    if not out.parent.is_dir():
+        raise ValueError(f"{out}: there is no folder {out.parent}; make it first")
+    network, metadata = load_network(net)
+    shape = _input_shape(_dataset(data, data_option, metadata, network), metadata)
+    from squat.integer.lower import lower as lowered
+    from squat.integer.proof import prove
+
+    machine = lowered(network, shape)
+    certificate = prove(network, machine, _say_layer)
+    replace(machine, certificate=certificate).save(out, metadata, overwrite=overwrite)
+    sizes = machine.report()
+    if as_json:
+        output.print_json({"network": str(out), "certificate": certificate.to_json(), **sizes.to_json()})
+        return
+    typer.echo(f"proved equal to training: {certificate.cuts} cuts")
+    typer.echo(str(sizes))
+    typer.echo(f"integer network: {out}, {out.stat().st_size} bytes")
+
+
+def inspect(
+    net: Annotated[Path, typer.Argument(metavar="NET", help="Integer network, trained network, or its folder.")],
+    data: Data = None,
+    data_option: DataOptions = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    samples: Annotated[int, typer.Option(help="Samples to count operations on; 0 for sizes only.")] = 256,
+    as_json: Json = False,
+) -> None:
+    """Bytes, operations and an energy estimate of an integer network, each beside its baselines.
+
+    Example: squat inspect digits.integer.safetensors --data spoken_digits
+    """
+    from squat.checks import check_choice, check_int
+
+    check_choice("--split", split, ("train", "validation", "test"))
+    check_int("--samples", samples, 0)
+    from squat.integer import load, read_metadata
+    from squat.integer.format import is_integer_file
+
+    if net.is_file() and is_integer_file(net):
+        machine, metadata = load(net), read_metadata(net)
+        dataset = _dataset(data, data_option, metadata)
+    else:
+        from squat.integer.lower import lower as lowered
+
+        network, metadata = load_network(net)
+        dataset = _dataset(data, data_option, metadata, network)
+        machine = lowered(network, _input_shape(dataset, metadata))
+    report = machine.report(_inputs(machine, dataset, split, samples))
+    if as_json:
+        proof = None if machine.certificate is None else machine.certificate.to_json()
+        output.print_json({**report.to_json(), "certificate": proof})
+        return
+    typer.echo(str(report))
+    if machine.certificate is not None:
+        typer.echo(f"proved equal to training: {machine.certificate.cuts} cuts")
+
+
+def _dataset(
+    name: str | None, options: list[str] | None, metadata: dict[str, Any], network: Any = None
+) -> Dataset | None:
+    """The data, None where neither the options nor the file name any; they fit the trained network, if it is given."""
+    if name is None and "run" not in metadata:
+        return None
+    dataset = load_data(name, options, metadata)[0]
+    if network is not None:
+        check_fits(network, dataset)
+    return dataset
+
+
+def _input_shape(dataset: Dataset | None, metadata: dict[str, Any]) -> tuple[int, ...] | None:
+    """Of one step, from the data or the run's config; None leaves it to the layers."""
+    if dataset is not None:
+        return tuple(dataset.input_shape)
+    inputs = metadata.get("run", {}).get("network", {}).get("inputs")
+    return tuple(inputs) if isinstance(inputs, list) else None
+
+
+def _inputs(machine: IntegerNetwork, dataset: Dataset | None, split: str, samples: int) -> Any:
+    if dataset is None or samples == 0:
+        return None
+    import torch
+
+    dataset.require(split)
+    if tuple(dataset.input_shape) != tuple(machine.input_shape):
+        raise ValueError(f"data {dataset.name} have shape {dataset.input_shape}, the network {machine.input_shape}")
+    part = dataset.parts[split]
+    return part.batch(torch.arange(min(samples, len(part))))[0].numpy()
+
+
+def _print_obstacles(found: list[str], as_json: bool) -> None:
+    if as_json:
+        output.print_json({"equal": False, "obstacles": found})
+        return
+    typer.echo("this network cannot be lowered:")
+    for sentence in found:
+        typer.echo(f"- {sentence}")
+
+
+def _say_layer(name: str) -> None:
+    output.say(f"proving layer {name}")
+
+
+def _prove_and_say(network: Any, machine: IntegerNetwork, document: dict[str, Any], as_json: bool) -> bool:
+    from dataclasses import asdict
+
+    from squat.integer.proof import NotEqual, prove
+
+    try:
+        certificate = prove(network, machine, _say_layer)
+    except NotEqual as error:
+        document["counterexample"] = None if error.counterexample is None else asdict(error.counterexample)
+        if not as_json:
+            typer.echo(str(error))
+        return False
+    document["certificate"] = certificate.to_json()
+    if not as_json:
+        head = ("layer", "neurons", "codes", "cuts", "F", "accumulator", "sums", "reachable", "never decay")
+        rows = [
+            (layer.name, layer.neurons, layer.codes, layer.cuts, layer.shift, f"{layer.accumulator_bits} bits",
+             f"{layer.lowest_sum} to {layer.highest_sum}", layer.reachable_codes, layer.dead_codes)
+            for layer in certificate.layers
+        ]  # fmt: skip
+        output.print_table(head, rows, f"equal for every input, {', '.join(certificate.implementations)}:")
+    return True
+
+
+def _compare_and_say(
+    network: Any,
+    machine: IntegerNetwork,
+    dataset: Dataset,
+    split: str,
+    size: int,
+    document: dict[str, Any],
+    as_json: bool,
+) -> bool:
+    from squat.integer.compare import compare
+    from squat.train.evaluate import batches
+
+    dataset.require(split)
+    part = dataset.parts[split]
+    with bar(f"{dataset.name}, {split}", part, -(-len(part) // size)) as watched:
+        comparison = compare(network, machine, batches(watched, size))
+    document["comparison"] = comparison.to_json()
+    if not as_json:
+        typer.echo(f"{dataset.name}, {split}: {comparison}")
+    return comparison.divergence is None
