@@ -48,6 +48,16 @@ def test_check_lists_all_obstacles(squat, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_check_counts_the_cuts_of_the_float_rule(squat, tmp_path):
+    path = saved(tmp_path / "net.safetensors", architecture="feedforward", arithmetic="float", readout="spike_count")
+    result = squat("check", path)
+    assert result.exit_code == 1
+    assert "was trained with the float rule" in result.stdout
+    assert "cuts differ from those of the integer rule" in result.stdout
+    document = json.loads(squat("check", path, "--json").stdout)
+    assert [layer["cuts"] for layer in document["differing_cuts"]] == [8 * 17 * 15, 3 * 17 * 15]
+
+
 def test_check_names_the_first_difference(squat, quantized, own_data, monkeypatch):
     """With one wrong table entry the proof gives a counterexample, and the data a first difference."""
     import squat.integer.lower as module

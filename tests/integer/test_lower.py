@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -140,6 +143,12 @@ def test_pools(pool, input_max, text):
 def test_readouts_that_do_not_fit(readout, layers, wanted):
     with pytest.raises(ValueError, match=f"is read by {type(readout).__name__}; put {wanted} last"):
         squat.lower(Network(squat.Sequential(*layers), readout))
+
+
+def test_the_how_to_runs():
+    page = Path(__file__).parents[2] / "docs/how-to/integer-networks.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    exec(compile(example, str(page), "exec"), {})
 
 
 def test_other_things_are_no_network():

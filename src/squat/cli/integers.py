@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,7 +48,7 @@ def check(
 
     found = obstacles(network, shape)
     if found:
-        _print_obstacles(found, as_json)
+        _print_obstacles(found, _float_rule(network, shape, found), as_json)
         raise typer.Exit(1)
     machine = lower(network, shape)
     document: dict[str, Any] = {"obstacles": [], "certificate": None, "counterexample": None, "comparison": None}
@@ -165,12 +165,21 @@ def _inputs(machine: IntegerNetwork, dataset: Dataset | None, split: str, sample
     return part.batch(torch.arange(min(samples, len(part))))[0].numpy()
 
 
-def _print_obstacles(found: list[str], as_json: bool) -> None:
+def _float_rule(network: Any, shape: tuple[int, ...] | None, found: list[str]) -> list[Any]:
+    """Where only the float rule is in the way: how far each layer is from the integer rule."""
+    if not all("trained with the float rule" in sentence for sentence in found):
+        return []
+    from squat.integer.float_rule import differing_cuts
+
+    return differing_cuts(network, shape)
+
+
+def _print_obstacles(found: list[str], cuts: list[Any], as_json: bool) -> None:
     if as_json:
-        output.print_json({"equal": False, "obstacles": found})
+        output.print_json({"equal": False, "obstacles": found, "differing_cuts": [asdict(layer) for layer in cuts]})
         return
     typer.echo("this network cannot be lowered:")
-    for sentence in found:
+    for sentence in (*found, *cuts):
         typer.echo(f"- {sentence}")
 
 
@@ -179,8 +188,6 @@ def _say_layer(name: str) -> None:
 
 
 def _prove_and_say(network: Any, machine: IntegerNetwork, document: dict[str, Any], as_json: bool) -> bool:
-    from dataclasses import asdict
-
     from squat.integer.proof import NotEqual, prove
 
     try:

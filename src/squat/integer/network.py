@@ -121,6 +121,19 @@ class IntegerNetwork:
 
         return run(self, x, state, implementation)
 
+    def run_events(
+        self, times: Any, units: Any, steps: int, state: State | None = None, *, implementation: str = "compiled"
+    ) -> Result:
+        """Run one sample given as a list of events, `times` and `units` as in `squat.integer.events.event_steps`.
+
+        Raises:
+            TypeError, ValueError: as there and as `run`.
+        """
+        from squat.integer.events import event_steps
+
+        x = event_steps(times, units, steps, math.prod(self.input_shape))
+        return self.run(x.reshape(steps, 1, *self.input_shape), state, implementation=implementation)
+
     def step(self, x: Any, state: State | None = None, *, implementation: str = "compiled") -> Result:
         """One time step: `x [B, *input_shape]` and the state of the step before; the result's scores are summed so far.
 

@@ -103,7 +103,7 @@ def prove(
     """
     layers = machine.neuron_layers
     with torch.no_grad(), evaluating(net):
-        boxes = _training_steps(net, layers)
+        boxes = training_steps(net, layers)
         if len(boxes) != len(layers):
             raise NotEqual(f"the trained network has {len(boxes)} layers with neurons, the integer one {len(layers)}")
         certificates = []
@@ -165,7 +165,7 @@ def _compare_rest(expected: IntegerNetwork, machine: IntegerNetwork) -> None:
         raise NotEqual("not equal: the integer network has other weights, tables or another readout than training")
 
 
-def _training_steps(net: Network | Sequential, layers: list[Layer]) -> list[Step]:
+def training_steps(net: Network | Sequential, layers: list[Layer]) -> list[Step]:
     """The neurons of every layer of the trained network as black boxes, in order."""
     modules: list[Any] = list((net.layers if isinstance(net, Network) else net).layers)
     steps: list[Step] = []
