@@ -101,6 +101,16 @@ def test_lower_writes_and_inspect_reads(squat, quantized, own_data, tmp_path):
     assert "spike rate" not in squat("inspect", out).stdout
 
 
+def test_a_trained_folder_knows_its_data(squat, own_data, tmp_path):
+    words = ("--weights", "4", "--states", "anchored:4", "--hidden", "8", "--epochs", "1", "--batch-size", "16")
+    assert squat("train", "--data", own_data, "--recurrent", *words, "--out", tmp_path / "run").exit_code == 0
+    result = squat("check", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "test: identical: 960 codes of 12 samples" in " ".join(result.stdout.split())
+    assert squat("lower", tmp_path / "run", tmp_path / "net").exit_code == 0
+    assert "mean of 12 samples" in squat("inspect", tmp_path / "net").stdout
+
+
 def test_bad_input_is_one_line(squat, quantized, own_data, tmp_path):
     for words, text in (
         (("lower", quantized, tmp_path / "no" / "out"), "there is no folder"),

@@ -41,6 +41,8 @@ def test_operations_of_a_recurrent_network():
     assert hidden.adds == hidden.synaptic_operations + 7 * 6 + 8 * 6
     assert (hidden.compares, hidden.multiplications) == (8 * 6 * 2, 0)
     assert hidden.spike_rate == fired.mean()
+    weights = [weight == 0 for weight in (layer.weight, layer.recurrent)]
+    assert hidden.connection_sparsity == sum(zero.sum() for zero in weights) / sum(zero.size for zero in weights)
     assert hidden.membrane_updates == (result.codes[0][1:] != result.codes[0][:-1]).sum() / 5
     assert hidden.occupancy == tuple((result.codes[0] == code).mean() for code in range(4))
     assert output.synaptic_operations == sum((last.weight[:, j] != 0).sum() for t, b, j in np.argwhere(fired)) / 5

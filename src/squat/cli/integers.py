@@ -79,7 +79,9 @@ def lower(
     if not out.parent.is_dir():
         raise ValueError(f"{out}: there is no folder {out.parent}; make it first")
     network, metadata = load_network(net)
-    shape = _input_shape(_dataset(data, data_option, metadata, network), metadata)
+    # The run's own data are not needed for its shapes.
+    dataset = None if data is None else _dataset(data, data_option, metadata, network)
+    shape = _input_shape(dataset, metadata)
     from squat.integer.lower import lower as lowered
     from squat.integer.proof import prove
 

@@ -20,6 +20,7 @@ class Activity:
     Attributes:
         name: of the layer.
         spike_rate: spikes per neuron and step; 0 where nothing fires.
+        connection_sparsity: share of weights that are 0 (NeuroBench).
         input_events: inputs that are not 0, recurrent spikes included.
         synaptic_operations: adds of a weight that is not 0 for an event (NeuroBench's effective ACs; MACs where inputs
             are multiplied). A pooled input of 3 spikes is 3 adds.
@@ -35,6 +36,7 @@ class Activity:
 
     name: str
     spike_rate: float
+    connection_sparsity: float
     input_events: float
     synaptic_operations: float
     dense_operations: float
@@ -93,8 +95,14 @@ def _activity(net: IntegerNetwork, layer: Layer, x: np.ndarray, codes: np.ndarra
     synaptic = float((amount * fan_out(layer, layer.weight)).sum()) / samples
     dense = float(fan_out(layer, np.ones_like(layer.weight)).sum()) * len(x)
     products = synaptic if multiplied else 0.0
+    sparsity = float(np.mean(np.concatenate([weight.reshape(-1) for weight in layer.weights]) == 0))
     if codes is None or layer.neurons is None:
-        return Activity(layer.name, 0.0, events, synaptic, dense, products, 0.0, 0.0, synaptic, 0.0, 0.0, (), 0.0)
+        unused: dict[str, Any] = dict.fromkeys(("spike_rate", "state_reads", "state_writes", "compares"), 0.0)
+        unused |= {"membrane_updates": 0.0, "occupancy": (), "saturation": 0.0}
+        return Activity(
+            name=layer.name, connection_sparsity=sparsity, input_events=events, synaptic_operations=synaptic,
+            dense_operations=dense, multiplications=products, adds=synaptic, **unused,
+        )  # fmt: skip
     machine = layer.neurons
     spikes = (codes >= machine.first).reshape(steps, samples, size)
     if layer.recurrent is not None:
@@ -107,6 +115,7 @@ def _activity(net: IntegerNetwork, layer: Layer, x: np.ndarray, codes: np.ndarra
     return Activity(
         name=layer.name,
         spike_rate=float(spikes.mean()),
+        connection_sparsity=sparsity,
         input_events=events,
         synaptic_operations=synaptic,
         dense_operations=dense,

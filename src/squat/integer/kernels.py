@@ -54,18 +54,19 @@ def spiking_layer(x, first, inputs, weight, z, codes0, fresh, shift, table, enco
                 count = list_spikes(x[t, b], inputs, first, 0, places, 0)
             if recurrent and started:
                 count += list_spikes(code, neurons, fires, inputs, places, count)
-            if weight.size:
-                sum_rows_of(total, 0, weight, places, 0, count, 0, weight.shape[1])
-                for n in range(neurons):
-                    acc[n] = np.int32(total[n])
-            else:
-                acc[:neurons] = 0
             if z.size:
                 row = z[min(t, z.shape[0] - 1), b]
+                if count:
+                    sum_rows_of(total, 0, weight, places, 0, count, 0, weight.shape[1])
+                    for n in range(neurons):
+                        acc[n] = ((row[n] + np.int32(total[n])) << shift) + (bias[n] + value[n])
+                else:
+                    for n in range(neurons):
+                        acc[n] = (row[n] << shift) + (bias[n] + value[n])
+            else:
+                sum_rows_of(total, 0, weight, places, 0, count, 0, weight.shape[1])
                 for n in range(neurons):
-                    acc[n] += row[n]
-            for n in range(neurons):
-                acc[n] = (acc[n] << shift) + (bias[n] + value[n])
+                    acc[n] = (np.int32(total[n]) << shift) + (bias[n] + value[n])
             if drop and started:
                 for n in range(neurons):
                     acc[n] = acc[n] if code[n] < fires else np.int32(0)

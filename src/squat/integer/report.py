@@ -85,7 +85,7 @@ class Report:
         for layer in self.layers:
             lines += [
                 f"layer {layer.name}: spike rate {layer.spike_rate:.2%}, saturation {layer.saturation:.2%}, "
-                f"accumulator {self.accumulator_bits[layer.name]} bits",
+                f"{layer.connection_sparsity:.2%} of weights 0, accumulator {self.accumulator_bits[layer.name]} bits",
                 f"  {layer.synaptic_operations:.0f} synaptic operations, "
                 f"{layer.synaptic_operations / self.steps:.1f} a step (dense {layer.dense_operations:.0f}), "
                 f"{layer.input_events:.0f} events",
