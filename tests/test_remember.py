@@ -81,7 +81,7 @@ def test_weights_are_quantized_once(monkeypatch):
     forward = WeightQuantizer.forward
     monkeypatch.setattr(WeightQuantizer, "forward", lambda self, weight: calls.append(1) or forward(self, weight))
     net = network("recurrent", learned=False)
-    for expected, recording in ((2, False), (0, False), (2, True), (0, False)):
+    for expected, recording in ((2, False), (0, False), (2, True), (2, False), (0, False)):
         calls.clear()
         with torch.set_grad_enabled(recording):
             net(spikes(net))

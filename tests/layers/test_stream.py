@@ -153,6 +153,27 @@ def test_every_change_is_followed(change):
     assert not torch.equal(walk(net, x)[0], before)
 
 
+@pytest.mark.parametrize("switch", [True, False], ids=["train-and-eval", "in-eval-mode"])
+def test_steps_of_a_fused_optimizer_are_followed(switch):
+    net, x = network("recurrent"), spikes()
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.03, fused=True)
+    before, _ = walk(net, x)
+    with torch.no_grad():
+        net(x)
+    for _ in range(2):
+        net.train(switch)
+        (-net(x)[0].sum()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        net.eval() if switch else None
+        assert_same(net, x)
+        with torch.no_grad():
+            fresh = network("recurrent")
+            fresh.load_state_dict(net.state_dict())
+            assert torch.equal(fresh.eval()(x)[0], net(x)[0])
+    assert not torch.equal(walk(net, x)[0], before)
+
+
 @pytest.mark.parametrize(
     "change",
     [

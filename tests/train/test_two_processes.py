@@ -12,6 +12,7 @@ import torch
 from plain_neuron import largest_error
 
 SCRIPT = """
+import os
 import sys
 import torch
 import torch.distributed
@@ -40,6 +41,7 @@ gradients = {name.removeprefix("module."): p.grad for name, p in net.named_param
 torch.save(gradients, f"{folder}/{processes}-{rank}.pt")
 if processes > 1:
     torch.distributed.destroy_process_group()
+os._exit(0)  # threads of torch's process group now and then abort the shutdown of the interpreter
 """
 
 

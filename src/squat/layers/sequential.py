@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,8 @@ class Sequential(nn.Module):
             TypeError: for an input of another dtype.
             ValueError: for less than three axes, no step or sample, NaN or infinity, or a wrong number of states.
         """
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            self.__dict__.pop("_kept_stream", None)
         out: Tensor | Current = checked_input(x, getattr(self.layers[0], "checks_input", False))
         if states is None:
             states = (None,) * len(self.layers)
@@ -89,6 +91,11 @@ class Sequential(nn.Module):
                 return stepped
         out, states = self.forward(x.unsqueeze(0), states)
         return (out._replace(z=out.z[0]) if isinstance(out, Current) else out[0]), states
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, or to use; forgets prepared steps, since a fused optimizer's steps leave no trace."""
+        self.__dict__.pop("_kept_stream", None)
+        return super().train(mode)
 
     def _stream(self) -> Stream:
         """Prepared steps of the layers as they are now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from squat.checks import check_int, check_real, check_type
 from squat.layers.current import Current
 from squat.quant.weight import IntWeight, WeightQuantizer, row_bound
-from squat.remember import Remembered
+from squat.remember import Remembered, forget_all
 
 INPUT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -100,6 +100,11 @@ class WeightedLayer(nn.Module):
             z = _over_time(product.z, x.shape[0])
             return product._replace(z=z, checked=z)
         return _over_time(product, x.shape[0])
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, or to use; forgets what was kept, since a fused optimizer's steps leave no trace."""
+        forget_all(self)
+        return super().train(mode)
 
     def quantized_weights(self) -> list[tuple[WeightQuantizer, tuple[Tensor, Tensor]]]:
         """The quantizer with the integers and the scale of the coming sequence; nothing for float weights."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from squat.neurons.state import LIFState
 from squat.ops.lif import LoopConfig
 from squat.quant.encoder import STE_RULES
 from squat.quant.spec import StateSpec, spec_from_json
-from squat.remember import Remembered
+from squat.remember import Remembered, forget_all
 from squat.surrogate import Surrogate, surrogate_from_json
 
 INPUT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -85,6 +85,11 @@ class Neuron(nn.Module):
         self.state_spec = spec
         levels = None if spec is None else spec.levels(float(self.threshold.detach())).to(self.threshold.device)
         self.register_buffer("levels", levels)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, or to use; forgets what was kept, since a fused optimizer's steps leave no trace."""
+        forget_all(self)
+        return super().train(mode)
 
     def decay(self) -> Tensor:
         """The decay in force, 0-dim or `[N]`, in [0, 1]."""
