@@ -11,7 +11,13 @@ import squat
 from plain_neuron import largest_error
 from squat.quant.weight import GRANULARITIES, SCALE_RULES
 
-WEIGHTS = [squat.IntWeight(bits, by, rule) for bits in (4, 8) for by in GRANULARITIES for rule in SCALE_RULES]
+WEIGHTS = [
+    squat.IntWeight(bits, by, rule)
+    for bits in (4, 8)
+    for by in GRANULARITIES
+    for rule in SCALE_RULES
+    if (by, rule) != ("shift", "learned")
+]
 PIXELS = {"input_scale": 1 / 255, "input_max": 255}
 INPUTS = {"linear": (300,), "recurrent": (300,), "conv": (3, 6, 7)}
 

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from squat import export, integer
     from squat.files import load, save
     from squat.integer.lower import lower
     from squat.layers import Conv2d, Current, Flatten, Linear
@@ -29,8 +30,8 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
+_MODULES = {"export": "squat.export", "integer": "squat.integer", "levels": "squat.quant.levels"}
 _HOME = {
-    "levels": "squat.quant",
     "StateSpec": "squat.quant.spec",
     "Uniform": "squat.quant.spec",
     "ThresholdCentered": "squat.quant.spec",
@@ -85,6 +86,8 @@ __all__ = [
     "__version__",
     "calibrate",
     "checkpoint_over_time",
+    "export",
+    "integer",
     "levels",
     "load",
     "lower",
@@ -94,13 +97,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name in _MODULES:
+        value: Any = import_module(_MODULES[name])
+    elif name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    else:
         raise AttributeError(f"module 'squat' has no attribute {name!r}")
-    home = import_module(_HOME[name])
-    value = import_module("squat.quant.levels") if name == "levels" else getattr(home, name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOME, *_MODULES})

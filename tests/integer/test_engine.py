@@ -85,7 +85,8 @@ def _assert_streams(machine, x, whole, implementation):
 @pytest.mark.parametrize(("reset", "options"), RESETS)
 @pytest.mark.parametrize("spec", SPECS, ids=spec_id)
 def test_feedforward(spec, reset, options):
-    for weight, initial in ((squat.IntWeight(4), "zero"), (squat.IntWeight(3, "channel"), "code_of_zero")):
+    kinds = ((squat.IntWeight(4), "zero"), (squat.IntWeight(3, "channel"), "code_of_zero"))
+    for weight, initial in (*kinds, (squat.IntWeight(2, "shift"), "zero")):
         neuron = {"state": spec, "reset": reset, "initial": initial, **options}
         net = squat.Sequential(
             squat.Linear(11, 19, weight=weight), squat.LIF(0.9, **neuron),
@@ -98,7 +99,7 @@ def test_feedforward(spec, reset, options):
 @pytest.mark.parametrize(("reset", "options"), RESETS)
 def test_recurrent(bits, reset, options):
     for spec in (squat.ThresholdCentered(4), squat.Uniform(8)):
-        for beta, granularity in ((0.9, "tensor"), (torch.linspace(0.5, 0.99, 21), "channel")):
+        for beta, granularity in ((0.9, "tensor"), (0.9, "shift"), (torch.linspace(0.5, 0.99, 21), "channel")):
             weight = squat.IntWeight(bits, granularity)
             net = squat.RLIF(17, 21, beta, weight=weight, state=spec, reset=reset, **options)
             assert_same(louder(squat.Sequential(net)), spikes(13, 4, 17))
@@ -114,7 +115,7 @@ def test_recurrent_with_other_input_units(scale):
 
 
 @pytest.mark.parametrize("readout", READOUT_NAMES)
-@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+@pytest.mark.parametrize("granularity", ["tensor", "channel", "shift"])
 def test_networks_with_every_readout(readout, granularity):
     for architecture, inputs in (("recurrent", 14), ("feedforward", 14), ("conv", (2, 8, 8))):
         config = NetworkConfig(

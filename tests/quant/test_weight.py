@@ -18,6 +18,7 @@ SPECS = [
     for granularity in ("tensor", "channel")
     for scale in ("mse", "max", "learned")
 ]
+SPECS += [IntWeight(bits, "shift", scale) for bits in (2, 4, 8) for scale in ("mse", "max")]
 
 
 def weights(seed=0, shape=(12, 35)):
@@ -55,7 +56,12 @@ def test_spec_round_trips(spec):
         ({"bits": 9}, ValueError, r"bits=9: expected an integer from 2 to 8"),
         ({"bits": 4.0}, TypeError, r"bits=4.0: expected an integer from 2 to 8"),
         ({"bits": True}, TypeError, r"bits=True: expected an integer"),
-        ({"bits": 4, "granularity": "row"}, ValueError, r"granularity='row': expected one of 'tensor', 'channel'"),
+        (
+            {"bits": 4, "granularity": "row"},
+            ValueError,
+            r"granularity='row': expected one of 'tensor', 'channel', 'shift'",
+        ),
+        ({"bits": 4, "granularity": "shift", "scale": "learned"}, ValueError, "powers of two have no gradient"),
         ({"bits": 4, "scale": "std"}, ValueError, r"scale='std': expected one of 'mse', 'max', 'learned'"),
     ],
 )
@@ -84,9 +90,10 @@ def test_quantizer_properties(seed, spec, gain):
     assert torch.equal(again, w_int)
     assert torch.equal(same, scale)
     assert torch.equal(w_int, w_int.round())
-    assert w_int.abs().max() <= spec.qmax
-    inside = weight.abs() <= over(scale, weight) * spec.qmax
-    assert ((weight - value).abs() <= over(scale, weight) * 0.50001)[inside].all()
+    own = quantizer.current_scale()  # of each channel, where shifts have taken it out of `scale`
+    assert (w_int.abs() <= over(own / scale, weight) * spec.qmax).all()
+    inside = weight.abs() <= over(own, weight) * spec.qmax
+    assert ((weight - value).abs() <= over(own, weight) * 0.50001)[inside].all()
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=repr)
@@ -144,7 +151,7 @@ def test_non_finite_weights_are_refused(spec, bad):
 # Gradients
 
 
-@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+@pytest.mark.parametrize("granularity", ["tensor", "channel", "shift"])
 @pytest.mark.parametrize("rule", ["mse", "max"])
 def test_weight_gradient_is_straight_through(granularity, rule):
     weight = weights(5).double().requires_grad_()
@@ -152,7 +159,7 @@ def test_weight_gradient_is_straight_through(granularity, rule):
     w_int, scale = quantizer(weight)
     upstream = torch.randn(weight.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     (over(scale, weight) * w_int * upstream).sum().backward()
-    inside = (weight / over(scale, weight)).abs() < 1.5
+    inside = (weight / over(quantizer.current_scale(), weight)).abs() < 1.5
     assert inside.all() == (rule == "max")
     assert not scale.requires_grad
     torch.testing.assert_close(weight.grad, torch.where(inside, upstream, 0.0), rtol=1e-12, atol=0)
@@ -203,6 +210,23 @@ def test_scale_stays_float32_in_half_precision(spec, dtype):
     assert torch.equal(scale, before)
     assert w_int.abs().max() >= spec.qmax - 1
     assert quantizer.double().current_scale().dtype == torch.float64
+
+
+def test_shifts_are_powers_of_two_of_one_scale():
+    weight = weights(3) * torch.logspace(0, 4, 12, base=2.0).unsqueeze(1)
+    quantizer = fitted(IntWeight(4, "shift"), weight)
+    w_int, scale = quantizer(weight)
+    shifts = quantizer.shifts()
+    assert scale.dim() == 0
+    assert shifts.min() == 0
+    assert 2 <= shifts.max() <= 7
+    assert torch.equal(quantizer.current_scale(), scale * 2.0**shifts)
+    stored = w_int / (2.0**shifts).unsqueeze(1)
+    assert torch.equal(stored, stored.round())
+    assert stored.abs().max() <= 7
+    assert fitted(IntWeight(4), weight).shifts() is None
+    quantizer.train()(weight * 3.0)
+    assert torch.equal(quantizer.current_scale() / quantizer.scale.min(), 2.0 ** quantizer.shifts())
 
 
 def test_row_bound_is_exact_and_holds():

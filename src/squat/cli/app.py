@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from squat.cli import ablate, bench, calibrate, data, integers, report, run, train
+from squat.cli import ablate, bench, calibrate, data, export, integers, report, run, train
 from squat.cli.errors import OneLineErrors
 
 app = typer.Typer(
@@ -52,6 +52,7 @@ for _name, _verb in (
     ("data", data.data),
 ):
     app.command(_name)(_verb)
+app.add_typer(export.app, name="export")
 
 
 def main() -> None:

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from squat.cli import output
-from squat.cli.networks import check_fits, load_data, load_network
+from squat.cli.machines import (
+    Data,
+    DataOptions,
+    Json,
+    c_implementation,
+    dataset_of,
+    input_shape_of,
+    inputs_of,
+    load_machine,
+)
+from squat.cli.networks import load_network
 from squat.cli.progress import bar
 
 if TYPE_CHECKING:
     from squat.data import Dataset
     from squat.integer import IntegerNetwork
-
-Data = Annotated[str | None, typer.Option(help="Data set or your own file; by default the training data, if known.")]
-DataOptions = Annotated[
-    list[str] | None, typer.Option("--data-option", metavar="KEY=VALUE", help="Option of the loader; repeatable.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def check(
@@ -42,8 +46,8 @@ def check(
     check_choice("--split", split, ("train", "validation", "test"))
     check_int("--batch-size", batch_size, 1)
     network, metadata = load_network(net)
-    dataset = _dataset(data, data_option, metadata, network)
-    shape = _input_shape(dataset, metadata)
+    dataset = dataset_of(data, data_option, metadata, network)
+    shape = input_shape_of(dataset, metadata)
     from squat.integer.lower import lower, obstacles
 
     found = obstacles(network, shape)
@@ -80,13 +84,13 @@ def lower(
         raise ValueError(f"{out}: there is no folder {out.parent}; make it first")
     network, metadata = load_network(net)
     # The run's own data are not needed for its shapes.
-    dataset = None if data is None else _dataset(data, data_option, metadata, network)
-    shape = _input_shape(dataset, metadata)
+    dataset = None if data is None else dataset_of(data, data_option, metadata, network)
+    shape = input_shape_of(dataset, metadata)
     from squat.integer.lower import lower as lowered
     from squat.integer.proof import prove
 
     machine = lowered(network, shape)
-    certificate = prove(network, machine, _say_layer)
+    certificate = prove(network, machine, _say_layer, c_implementation(machine))
     replace(machine, certificate=certificate).save(out, metadata, overwrite=overwrite)
     sizes = machine.report()
     if as_json:
@@ -113,19 +117,8 @@ def inspect(
 
     check_choice("--split", split, ("train", "validation", "test"))
     check_int("--samples", samples, 0)
-    from squat.integer import load, read_metadata
-    from squat.integer.format import is_integer_file
-
-    if net.is_file() and is_integer_file(net):
-        machine, metadata = load(net), read_metadata(net)
-        dataset = _dataset(data, data_option, metadata)
-    else:
-        from squat.integer.lower import lower as lowered
-
-        network, metadata = load_network(net)
-        dataset = _dataset(data, data_option, metadata, network)
-        machine = lowered(network, _input_shape(dataset, metadata))
-    report = machine.report(_inputs(machine, dataset, split, samples))
+    machine, dataset = load_machine(net, data, data_option)
+    report = machine.report(inputs_of(machine, dataset, split, samples))
     if as_json:
         proof = None if machine.certificate is None else machine.certificate.to_json()
         output.print_json({**report.to_json(), "certificate": proof})
@@ -133,38 +126,6 @@ def inspect(
     typer.echo(str(report))
     if machine.certificate is not None:
         typer.echo(f"proved equal to training: {machine.certificate.cuts} cuts")
-
-
-def _dataset(
-    name: str | None, options: list[str] | None, metadata: dict[str, Any], network: Any = None
-) -> Dataset | None:
-    """The data, None where neither the options nor the file name any; they fit the trained network, if it is given."""
-    if name is None and "run" not in metadata:
-        return None
-    dataset = load_data(name, options, metadata)[0]
-    if network is not None:
-        check_fits(network, dataset)
-    return dataset
-
-
-def _input_shape(dataset: Dataset | None, metadata: dict[str, Any]) -> tuple[int, ...] | None:
-    """Of one step, from the data or the run's config; None leaves it to the layers."""
-    if dataset is not None:
-        return tuple(dataset.input_shape)
-    inputs = metadata.get("run", {}).get("network", {}).get("inputs")
-    return tuple(inputs) if isinstance(inputs, list) else None
-
-
-def _inputs(machine: IntegerNetwork, dataset: Dataset | None, split: str, samples: int) -> Any:
-    if dataset is None or samples == 0:
-        return None
-    import torch
-
-    dataset.require(split)
-    if tuple(dataset.input_shape) != tuple(machine.input_shape):
-        raise ValueError(f"data {dataset.name} have shape {dataset.input_shape}, the network {machine.input_shape}")
-    part = dataset.parts[split]
-    return part.batch(torch.arange(min(samples, len(part))))[0].numpy()
 
 
 def _float_rule(network: Any, shape: tuple[int, ...] | None, found: list[str]) -> list[Any]:
@@ -193,7 +154,7 @@ def _prove_and_say(network: Any, machine: IntegerNetwork, document: dict[str, An
     from squat.integer.proof import NotEqual, prove
 
     try:
-        certificate = prove(network, machine, _say_layer)
+        certificate = prove(network, machine, _say_layer, c_implementation(machine))
     except NotEqual as error:
         document["counterexample"] = None if error.counterexample is None else asdict(error.counterexample)
         if not as_json:

@@ -37,7 +37,7 @@ def synaptic_sums(layer: Layer, x: np.ndarray, first: int | None) -> np.ndarray:
     else:
         exact = int(np.abs(layer.sum_range).max()) < FLOAT32_EXACT
         kind = np.dtype(np.float32 if exact else np.float64)
-        weight = layer.weight.astype(np.int32) * layer.input_unit
+        weight = layer.counted_weights(np.int32)[0]
         out = (rows.astype(kind) @ weight.T.astype(kind)).astype(np.int32)
     return out.reshape(*x.shape[:2], layer.size)
 
@@ -94,9 +94,8 @@ def _machine(layer: Layer) -> Machine:
 @lru_cache(maxsize=64)
 def _event_rows(layer: Layer, inputs: bool, recurrent: bool) -> np.ndarray:
     """A padded row for each input, then one for each recurrent spike; int16 where no sum leaves it, else int32."""
-    parts = [layer.weight.T.astype(np.int32) * layer.input_unit] if inputs else []
-    if recurrent and layer.recurrent is not None:
-        parts.append(layer.recurrent.T.astype(np.int32) * layer.recurrent_unit)
+    counted = layer.counted_weights(np.int32)
+    parts = [weight.T for weight, wanted in zip(counted, (inputs, recurrent), strict=False) if wanted]
     kind = np.int16 if int(np.abs(layer.sum_range).max()) < 2**15 else np.int32
     if not parts:
         return np.empty((0, 0), np.int16)
@@ -108,7 +107,7 @@ def _event_rows(layer: Layer, inputs: bool, recurrent: bool) -> np.ndarray:
 
 def _convolution_sums(layer: Layer, rows: np.ndarray, first: int | None) -> np.ndarray:
     channels, *image = layer.output_shape
-    weight = np.ascontiguousarray(np.moveaxis(layer.weight, 0, -1).astype(np.int32) * layer.input_unit)
+    weight = np.ascontiguousarray(np.moveaxis(layer.counted_weights(np.int32)[0], 0, -1))
     out = np.empty((len(rows), *image, channels), np.int32)
     convolution_sums(rows, first or 0, weight, layer.stride, layer.padding, out)
     return np.moveaxis(out, -1, 1).reshape(len(rows), -1)

@@ -33,9 +33,10 @@ def copy_weighted(module: Linear | Conv2d, neuron: Any, name: str, shape: Shape)
     quantizer: Any = module.quantizer
     w_int, scale, bias, bound = module.quantized()
     stride, padding = (module.stride, module.padding) if isinstance(module, Conv2d) else ((1, 1), (0, 0))
+    weight, weight_shift = _unshifted(w_int, quantizer)
     layer = Layer(
-        name, shape, _array(w_int, torch.int8), quantizer.spec.bits, module.input_max, recurrent=None, input_unit=1,
-        recurrent_unit=1, stride=stride, padding=padding, neurons=None,
+        name, shape, weight, quantizer.spec.bits, module.input_max, recurrent=None, input_unit=1,
+        recurrent_unit=1, stride=stride, padding=padding, neurons=None, weight_shift=weight_shift,
     )  # fmt: skip
     if neuron is not None:
         layer = replace(layer, neurons=_copy_neurons(neuron, w_int.dtype, scale, bias, int(bound), layer))
@@ -51,13 +52,22 @@ def copy_recurrent(module: RLIF, name: str) -> Layer:
     ((quantizer, (joined, _)),) = module.quantized_weights()
     input_unit, recurrent_unit = module._units()
     _, _, scale, bias, bound = module.integer_layer()
-    integers = _array(joined, torch.int8)
+    integers, weight_shift = _unshifted(joined, quantizer)
     w_in, w_rec = (np.ascontiguousarray(part) for part in np.split(integers, [module.in_features], axis=1))
     layer = Layer(
         name, (module.in_features,), w_in, quantizer.spec.bits, module.input_max, w_rec, input_unit, recurrent_unit,
-        stride=(1, 1), padding=(0, 0), neurons=None,
+        stride=(1, 1), padding=(0, 0), neurons=None, weight_shift=weight_shift,
     )  # fmt: skip
     return replace(layer, neurons=_copy_neurons(module, joined.dtype, scale, bias, bound, layer))
+
+
+def _unshifted(w_int: Tensor, quantizer: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """The integers as stored, and the shift of every channel."""
+    shifts = quantizer.shifts()
+    if shifts is None:
+        return _array(w_int, torch.int8), None
+    stored = w_int.detach().long() >> shifts.reshape(-1, *[1] * (w_int.dim() - 1))
+    return _array(stored, torch.int8), _array(shifts, torch.int8)
 
 
 def _copy_neurons(

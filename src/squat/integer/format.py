@@ -21,14 +21,14 @@ from squat.integer.network import IntegerNetwork
 from squat.integer.packing import pack, stored_arrays, unpack
 from squat.integer.parts import Layer, Neurons, Pool, Readout
 
-FORMAT, VERSION = "squat-integer", 1
+FORMAT, VERSION = "squat-integer", 2
 HEADER_KEY = "squat"
 HEADER_LIMIT = 2**24
 LAYER_LIMIT = 1024
 
 _ARRAYS = {
-    "weight": np.int8, "recurrent": np.int8, "table": np.int32, "bound": np.int32, "bias": np.int32,
-    "multiplier": np.int64, "level": np.int64,
+    "weight": np.int8, "recurrent": np.int8, "weight_shift": np.int8, "table": np.int32, "bound": np.int32,
+    "bias": np.int32, "multiplier": np.int64, "level": np.int64,
 }  # fmt: skip
 
 
@@ -236,7 +236,9 @@ def _document(path: Path, data: bytes) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError(f"{path}: not a {FORMAT} file; squat lower writes one")
     if document.get("version") != VERSION:
-        raise ValueError(f"{path}: version {document.get('version')!r} of the format, expected {VERSION}")
+        raise ValueError(
+            f"{path}: version {document.get('version')!r} of the format, expected {VERSION}; lower the network again"
+        )
     if not isinstance(document.get("metadata"), dict) or not isinstance(document.get("network"), dict):
         raise ValueError(f"{path}: damaged, its description is incomplete; copy it again")
     return document

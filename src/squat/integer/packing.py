@@ -108,6 +108,8 @@ def stored_arrays(net: IntegerNetwork) -> Iterator[Stored]:
             for name in ("weight", "recurrent"):
                 if getattr(layer, name) is not None:
                     yield Stored(f"layers.{index}.{name}", getattr(layer, name), layer.weight_bits)
+            if layer.weight_shift is not None:
+                yield Stored(f"layers.{index}.weight_shift", layer.weight_shift, signed_bits(layer.weight_shift))
             for name in ("table", "bound", "bias"):
                 values = getattr(layer.neurons, name, None)
                 if values is not None:

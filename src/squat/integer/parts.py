@@ -2,7 +2,7 @@
 
 Of a layer with neurons, in units of `w_scale / 2**shift`:
 
-    z      = input_unit * sum_j w[n, j] x[j] + recurrent_unit * sum_m w_rec[n, m] s[m]
+    z      = (input_unit * sum_j w[n, j] x[j] + recurrent_unit * sum_m w_rec[n, m] s[m]) << weight_shift[n]
     acc    = (z << shift) + bias[n] + table[n, c]      first step: acc = (z << shift) + bias[n]
     c'     = #{k : acc > bound[n, k]}                  spike = c' >= first
 
@@ -27,6 +27,7 @@ NEURON_LIMIT = 2**24
 """Neurons of a layer."""
 BIAS_FRACTION_BITS = 8
 """Bits below one integer unit in which an accumulated current is held."""
+LARGEST_SHIFT = 7
 READOUTS = ("spike_count", "accumulated_current", "max_membrane", "mean_membrane")
 
 Shape = tuple[int, ...]
@@ -89,6 +90,7 @@ class Layer:
         input_unit, recurrent_unit: what a weight counts for in the sums; at least one of them is 1.
         stride, padding: of a convolution, rows and columns.
         neurons: the machine behind the sums, or None for a last layer whose sums are read out.
+        weight_shift: int8 `[C]`, by how many bits each channel's sums are shifted, 0 to 7; None for none.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Layer:
     stride: tuple[int, int]
     padding: tuple[int, int]
     neurons: Neurons | None
+    weight_shift: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         check_int("weight_bits", self.weight_bits, 2, 8)
@@ -123,6 +126,10 @@ class Layer:
         for weight in self.weights:
             if weight.size and np.abs(weight.astype(np.int64)).max() >= 2 ** (self.weight_bits - 1):
                 raise ValueError(f"{self.name}: a weight does not fit {self.weight_bits} bits")
+        if self.weight_shift is not None:
+            check_array("weight_shift", self.weight_shift, np.int8, (self.channels,))
+            check_int("lowest weight_shift", int(self.weight_shift.min()), 0, LARGEST_SHIFT)
+            check_int("highest weight_shift", int(self.weight_shift.max()), 0, LARGEST_SHIFT)
         if self.size > NEURON_LIMIT:
             raise ValueError(f"{self.name}: {self.size} neurons, expected at most {NEURON_LIMIT}")
         self._check_rows()
@@ -174,10 +181,18 @@ class Layer:
     def sum_range(self) -> np.ndarray:
         """Lowest and highest synaptic sum of each channel, int64 `[C, 2]`; inputs and spikes are never negative."""
         total = np.zeros((self.channels, 2), np.int64)
-        for weight, factor in zip(self.weights, (self.input_unit * self.input_max, self.recurrent_unit), strict=False):
-            rows = weight.reshape(self.channels, -1).astype(np.int64) * factor
+        for weight, factor in zip(self.counted_weights(np.int64), (self.input_max, 1), strict=False):
+            rows = weight.reshape(self.channels, -1) * factor
             total += np.stack((np.minimum(rows, 0).sum(1), np.maximum(rows, 0).sum(1)), axis=-1)
         return total
+
+    def counted_weights(self, dtype: type) -> list[np.ndarray]:
+        """`weights` as they count in the sums: times their unit, shifted."""
+        shift = np.zeros(1, np.int64) if self.weight_shift is None else self.weight_shift.astype(np.int64)
+        return [
+            weight.astype(dtype) * (unit << shift).astype(dtype).reshape(-1, *[1] * (weight.ndim - 1))
+            for weight, unit in zip(self.weights, (self.input_unit, self.recurrent_unit), strict=False)
+        ]
 
     @cached_property
     def accumulator_bound(self) -> int:

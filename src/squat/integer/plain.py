@@ -20,7 +20,7 @@ def synaptic_sums(layer: Layer, x: np.ndarray, first: int | None) -> np.ndarray:
         first: if None, `x` counts as it is; else codes from `first` on are spikes.
     """
     values = x.astype(np.float64) if first is None else (x >= first).astype(np.float64)
-    weight = layer.weight.astype(np.float64) * layer.input_unit
+    weight = layer.counted_weights(np.float64)[0]
     if not layer.is_convolution:
         return (values @ weight.T).astype(np.int32)
     (down, right), (top, left) = layer.stride, layer.padding
@@ -73,8 +73,7 @@ def per_neuron(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def _recurrent_sums(layer: Layer, spikes: np.ndarray) -> np.ndarray:
-    weight = np.asarray(layer.recurrent).T.astype(np.float64) * layer.recurrent_unit
-    return (spikes.astype(np.float64) @ weight).astype(np.int32)
+    return (spikes.astype(np.float64) @ layer.counted_weights(np.float64)[1].T).astype(np.int32)
 
 
 def _encode(acc: np.ndarray, bound: np.ndarray, machine: Neurons) -> np.ndarray:

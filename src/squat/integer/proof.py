@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,22 +75,30 @@ class NotEqual(ValueError):
         self.counterexample = counterexample
 
 
+Implementation = Callable[[int], Step]
+"""The neurons of `probe(machine.neuron_layers[index])` as a black box, for every index."""
+
+
 def prove(
-    net: Network | Sequential, machine: IntegerNetwork, watch: Callable[[str], None] = lambda name: None
+    net: Network | Sequential,
+    machine: IntegerNetwork,
+    watch: Callable[[str], None] = lambda name: None,
+    others: Mapping[str, Implementation] | None = None,
 ) -> Certificate:
     """Prove that an integer network computes the codes and spikes of a trained one, for every input.
 
     For every neuron, code and boundary, the first step included, the integer cut is found by bisection over all
-    reachable sums, on the training loop and on each implementation of the engine as black boxes. Weights and readout
+    reachable sums, on the training loop and on each implementation of the machine as black boxes. Weights and readout
     are compared as they are; no accumulator overflows, by bounds.
 
     Args:
         net: the trained network, run on the backend in force.
         machine: what `squat.lower` made of it, or what was read from a file.
         watch: called with the name of each layer before its work.
+        others: further implementations by name, such as compiled C (`squat.export.c99.host.c_steps`).
 
     Returns:
-        The certificate.
+        The certificate; it names the implementations that were compared.
 
     Raises:
         NotEqual: with a counterexample, if a cut or a spike differs; or if weights or the readout do.
@@ -107,28 +115,29 @@ def prove(
         if len(boxes) != len(layers):
             raise NotEqual(f"the trained network has {len(boxes)} layers with neurons, the integer one {len(layers)}")
         certificates = []
-        for layer, box in zip(layers, boxes, strict=True):
+        for index, (layer, box) in enumerate(zip(layers, boxes, strict=True)):
             watch(layer.name)
-            certificates.append(_prove_layer(layer, box))
+            found = {f"engine ({name})": engine_step(probe(layer), name) for name in ENGINES}
+            found |= {name: step(index) for name, step in (others or {}).items()}
+            certificates.append(_prove_layer(layer, box, found))
     _compare_rest(lower(net, machine.input_shape), machine)
     names = (f"training ({current_backend(torch.device('cpu'))})", *(f"engine ({name})" for name in ENGINES))
-    return Certificate(machine.fingerprint, names, tuple(certificates))
+    return Certificate(machine.fingerprint, (*names, *(others or {})), tuple(certificates))
 
 
-def _prove_layer(layer: Layer, trained: Step) -> LayerCertificate:
+def _prove_layer(layer: Layer, trained: Step, others: Mapping[str, Step]) -> LayerCertificate:
     probed, neurons = probe(layer), layer.neurons
     if neurons is None:
         raise ValueError(f"{layer.name}: has no neurons")
     low, high = sum_ranges(probed)
     digest, all_cuts = hashlib.sha256(), []
-    engines = {name: engine_step(probed, name) for name in ENGINES}
     for codes in starts(neurons.codes, probed.size):
         cuts = integer_cuts(trained, codes, low, high, neurons.codes)
-        for name, engine in engines.items():
-            found = integer_cuts(engine, codes, low, high, neurons.codes)
+        for name, other in others.items():
+            found = integer_cuts(other, codes, low, high, neurons.codes)
             # Where cuts differ, codes differ at the lower one; every code that can follow occurs at a cut or at `low`.
             at_cuts = np.clip(np.minimum(cuts, found), low, high)
-            _compare(layer.name, codes, np.insert(at_cuts, 0, low, axis=1), trained, engine, name)
+            _compare(layer.name, codes, np.insert(at_cuts, 0, low, axis=1), trained, other, name)
         digest.update(cuts.astype("<i8").tobytes())
         all_cuts.append(cuts)
     reached = reachable_codes(np.concatenate(all_cuts), low, high)
@@ -147,15 +156,15 @@ def _prove_layer(layer: Layer, trained: Step) -> LayerCertificate:
     )
 
 
-def _compare(layer: str, codes: np.ndarray | None, z: np.ndarray, trained: Step, engine: Step, name: str) -> None:
+def _compare(layer: str, codes: np.ndarray | None, z: np.ndarray, trained: Step, other: Step, name: str) -> None:
     """Codes and spikes for sums `[C, K, N]`; raises the first difference."""
-    expected, found = np.stack(next_codes(trained, z, codes)), np.stack(next_codes(engine, z, codes))
+    expected, found = np.stack(next_codes(trained, z, codes)), np.stack(next_codes(other, z, codes))
     if np.array_equal(expected, found):
         return
     place = tuple(int(i) for i in np.argwhere((expected != found).any(0))[0])
     pairs = [(int(side[(0, *place)]), int(side[(1, *place)])) for side in (expected, found)]
     code = None if codes is None else int(codes[place[0]])
-    example = Counterexample(layer, place[2], code, int(z[place]), f"the engine ({name})", pairs[0], pairs[1])
+    example = Counterexample(layer, place[2], code, int(z[place]), f"the {name}", pairs[0], pairs[1])
     raise NotEqual(f"not equal: {example}", example)
 
 

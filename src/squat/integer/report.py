@@ -139,8 +139,8 @@ def report(net: IntegerNetwork, x: Any = None) -> Report:
 def _sizes(net: IntegerNetwork, weight_bits: int | None = None, state_bits: int | None = None) -> Sizes:
     """At the real bit widths, or of a baseline, which has biases as wide as its states and no tables."""
     arrays = list(stored_arrays(net))
-    weights = [array for array in arrays if array.values.dtype == np.int8]
-    tables = [array for array in arrays if array.values.dtype != np.int8]
+    weights = [array for array in arrays if array.name.endswith((".weight", ".recurrent"))]
+    tables = [array for array in arrays if not array.name.endswith((".weight", ".recurrent"))]
     if state_bits is not None:
         tables = [array._replace(bits=state_bits) for array in tables if array.name.endswith(".bias")]
     if weight_bits is not None:

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from squat.checks import check_choice, check_int, check_type
 from squat.operators import operator
 from squat.quant.rounding import lsq_factor, quantize_ste, scale_gradient
-from squat.quant.weight_scale import lloyd_step, max_scale, search_scale
+from squat.quant.weight_scale import lloyd_step, max_scale, power_of_two_multiples, search_scale
 
-GRANULARITIES = ("tensor", "channel")
+GRANULARITIES = ("tensor", "channel", "shift")
 SCALE_RULES = ("mse", "max", "learned")
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -32,7 +32,9 @@ class IntWeight:
 
     Args:
         bits: 2 to 8; 2 bits are the ternary set {-1, 0, 1}.
-        granularity: "tensor", one scale for the layer, or "channel", one per output channel (the first weight axis).
+        granularity: "tensor", one scale for the layer; "channel", one per output channel (the first weight axis); or
+            "shift", one for the layer times 1, 2, 4, ... 128 for each output channel. The last keeps one table for all
+            neurons: the layer's integers are `w_int << shift[n]`, which a chip gets by shifting sums.
         scale: "mse", the scale of least squared error (found by search when the layer is built, then followed by one
             Lloyd step per training forward); "max", `max|w| / qmax` at every training forward; "learned", a parameter
             that starts at the "mse" scale and has the LSQ gradient (arXiv 1902.08153). In eval mode the stored one.
@@ -55,6 +57,16 @@ class IntWeight:
         check_int("bits", self.bits, 2, 8, "leave the weights in float with weight=None")
         check_choice("granularity", self.granularity, GRANULARITIES)
         check_choice("scale", self.scale, SCALE_RULES)
+        if self.granularity == "shift" and self.scale == "learned":
+            raise ValueError(
+                "scale='learned' with granularity='shift': powers of two have no gradient, expected 'mse' or 'max'; or "
+                "learn one scale for each channel with granularity='channel'"
+            )
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether every output channel has a scale of its own."""
+        return self.granularity != "tensor"
 
     @property
     def qmax(self) -> int:
@@ -103,7 +115,7 @@ class WeightQuantizer(nn.Module):
         check_type("spec", spec, IntWeight, "an IntWeight")
         self.spec = spec
         self.weight_shape = tuple(weight_shape)
-        start = torch.full(self.weight_shape[:1] if spec.granularity == "channel" else (), 1.0 / spec.qmax)
+        start = torch.full(self.weight_shape[:1] if spec.per_channel else (), 1.0 / spec.qmax)
         if spec.scale == "learned":
             self.log_scale = nn.Parameter(start.log())
         else:
@@ -117,7 +129,7 @@ class WeightQuantizer(nn.Module):
 
         Returns:
             `w_int` (integer-valued, float32, or float64 for float64 weights; gradient as in `quantize_ste`) and `scale`
-            (0-dim or `[N]`).
+            (0-dim or `[N]`). With shifts they are `w_int << shift` and the layer's scale, 0-dim.
 
         Raises:
             ValueError: NaN or infinity in the weights.
@@ -133,7 +145,7 @@ class WeightQuantizer(nn.Module):
                 self.scale.copy_(_followed(_rows(wide, self.spec), self.scale, self.spec))
         scale = self.current_scale().to(wide.dtype)
         limit = self.spec.qmax + (0.0 if self.spec.scale == "learned" else 0.5)
-        return quantize_ste(wide, self._broadcast(scale), self.spec.qmax, limit), scale
+        return self._shifted(quantize_ste(wide, self._broadcast(scale), self.spec.qmax, limit), scale)
 
     def current_scale(self) -> Tensor:
         """The scale in force: 0-dim or `[N]`, > 0; a new tensor, so that later training steps leave it alone."""
@@ -141,6 +153,12 @@ class WeightQuantizer(nn.Module):
             return self.scale.clone()
         shared_by = math.prod(self.weight_shape) // self.log_scale.numel()
         return scale_gradient(self.log_scale.exp(), lsq_factor(shared_by, self.spec.qmax))
+
+    def shifts(self) -> Tensor | None:
+        """How far each channel's integers are shifted, int64 `[N]`; None where the spec has no shifts."""
+        if self.spec.granularity != "shift":
+            return None
+        return (self.scale / self.scale.min()).log2().round().long()
 
     def stored_scale(self) -> Tensor:
         """What the scale is kept as: the parameter `log_scale` where it is learned, else the buffer `scale`."""
@@ -160,7 +178,7 @@ class WeightQuantizer(nn.Module):
         _check_finite(wide)
         find = max_scale if self.spec.scale == "max" else search_scale
         with torch.autocast(wide.device.type, enabled=False):
-            self._store(find(_rows(wide, self.spec), self.spec.qmax))
+            self._store(_in_shifts(find(_rows(wide, self.spec), self.spec.qmax), self.spec))
 
     def extra_repr(self) -> str:
         """The spec."""
@@ -175,7 +193,14 @@ class WeightQuantizer(nn.Module):
         if self.training and spec.scale != "learned":
             with torch.no_grad():
                 self.scale.copy_(scale)
-        return w_int, scale
+        return self._shifted(w_int, scale)
+
+    def _shifted(self, w_int: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """With shifts, integers in units of the layer's scale; exact, since the ratios are powers of two."""
+        if self.spec.granularity != "shift":
+            return w_int, scale
+        base = scale.min()
+        return w_int * self._broadcast(scale / base), base
 
     def _store(self, scale: Tensor) -> None:
         target = self.log_scale if self.spec.scale == "learned" else self.scale
@@ -286,15 +311,19 @@ def _widened(weight: Tensor) -> Tensor:
 
 def _rows(weight: Tensor, spec: IntWeight) -> Tensor:
     """The weights that share a scale, `[scales, weights]`."""
-    return weight.reshape(weight.shape[0] if spec.granularity == "channel" else 1, -1)
+    return weight.reshape(weight.shape[0] if spec.per_channel else 1, -1)
+
+
+def _in_shifts(scale: Tensor, spec: IntWeight) -> Tensor:
+    return power_of_two_multiples(scale) if spec.granularity == "shift" else scale
 
 
 def _followed(rows: Tensor, scale: Tensor, spec: IntWeight) -> Tensor:
     """The scale of the next training forward, in the shape of `scale`."""
     if spec.scale == "max":
-        return max_scale(rows, spec.qmax).reshape(scale.shape)
+        return _in_shifts(max_scale(rows, spec.qmax), spec).reshape(scale.shape)
     with torch.autocast(rows.device.type, enabled=False):  # which would take the sums in half precision
-        return lloyd_step(rows, scale.reshape(-1, 1).to(rows.dtype), spec.qmax).reshape(scale.shape)
+        return _in_shifts(lloyd_step(rows, scale.reshape(-1, 1).to(rows.dtype), spec.qmax), spec).reshape(scale.shape)
 
 
 def _check_finite(weight: Tensor) -> None:

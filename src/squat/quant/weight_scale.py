@@ -13,6 +13,7 @@ from torch import Tensor
 
 CLIP_RATIOS = 128
 LLOYD_STEPS = 32
+LARGEST_SHIFT = 7
 
 
 def max_scale(rows: Tensor, qmax: int) -> Tensor:
@@ -97,3 +98,20 @@ def lloyd_step(rows: Tensor, scale: Tensor, qmax: int) -> Tensor:
 def _moments(rows: Tensor, scale: Tensor, qmax: int) -> tuple[Tensor, Tensor]:
     codes = (rows / scale).round_().clamp_(-qmax, qmax)
     return torch.linalg.vecdot(rows, codes).unsqueeze(1), torch.linalg.vecdot(codes, codes).unsqueeze(1)
+
+
+def power_of_two_multiples(scale: Tensor) -> Tensor:
+    """The smallest scale times 1, 2, 4, ... `2**LARGEST_SHIFT`, for each row the nearest on a logarithmic axis.
+
+    Args:
+        scale: `[R, 1]`, > 0.
+
+    Returns:
+        `[R, 1]`; the ratios to the smallest are exact powers of two.
+
+    Example:
+        >>> power_of_two_multiples(torch.tensor([[0.5], [0.75], [1.1]])).flatten()
+        tensor([0.5000, 1.0000, 1.0000])
+    """
+    base = scale.min()
+    return base * (scale / base).log2().round().clamp(0, LARGEST_SHIFT).exp2()

@@ -1,0 +1,80 @@
+"""What the verbs about integer networks share: their options, the machine of a file, the data that belong to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from squat.cli import output
+from squat.cli.networks import check_fits, load_data, load_network
+
+if TYPE_CHECKING:
+    from squat.data import Dataset
+    from squat.integer import IntegerNetwork
+    from squat.integer.proof import Implementation
+
+Data = Annotated[str | None, typer.Option(help="Data set or your own file; by default the training data, if known.")]
+DataOptions = Annotated[
+    list[str] | None, typer.Option("--data-option", metavar="KEY=VALUE", help="Option of the loader; repeatable.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def load_machine(path: Path, data: str | None, data_options: list[str] | None) -> tuple[IntegerNetwork, Dataset | None]:
+    """The integer network in a file, or that a trained network is, and the data, if any are known."""
+    from squat.integer import load, read_metadata
+    from squat.integer.format import is_integer_file
+
+    if path.is_file() and is_integer_file(path):
+        return load(path), dataset_of(data, data_options, read_metadata(path))
+    from squat.integer.lower import lower
+
+    network, metadata = load_network(path)
+    dataset = dataset_of(data, data_options, metadata, network)
+    return lower(network, input_shape_of(dataset, metadata)), dataset
+
+
+def dataset_of(
+    name: str | None, options: list[str] | None, metadata: dict[str, Any], network: Any = None
+) -> Dataset | None:
+    """The data, None where neither the options nor the file name any; they fit the trained network, if it is given."""
+    if name is None and "run" not in metadata:
+        return None
+    dataset = load_data(name, options, metadata)[0]
+    if network is not None:
+        check_fits(network, dataset)
+    return dataset
+
+
+def input_shape_of(dataset: Dataset | None, metadata: dict[str, Any]) -> tuple[int, ...] | None:
+    """Of one step, from the data or the run's config; None leaves it to the layers."""
+    if dataset is not None:
+        return tuple(dataset.input_shape)
+    inputs = metadata.get("run", {}).get("network", {}).get("inputs")
+    return tuple(inputs) if isinstance(inputs, list) else None
+
+
+def inputs_of(machine: IntegerNetwork, dataset: Dataset | None, split: str, samples: int) -> Any:
+    """The first samples of a part of the data as an array; None without data or samples."""
+    if dataset is None or samples == 0:
+        return None
+    import torch
+
+    dataset.require(split)
+    if tuple(dataset.input_shape) != tuple(machine.input_shape):
+        raise ValueError(f"data {dataset.name} have shape {dataset.input_shape}, the network {machine.input_shape}")
+    part = dataset.parts[split]
+    return part.batch(torch.arange(min(samples, len(part))))[0].numpy()
+
+
+def c_implementation(machine: IntegerNetwork) -> dict[str, Implementation]:
+    """The network's exported C, compiled, as an implementation that a proof compares; without a compiler it is said."""
+    from squat.export.c99.host import c_steps, find_compiler
+
+    if find_compiler() is None:
+        output.say("no C compiler found (cc, gcc, clang, or CC): the exported C is no part of the proof")
+        return {}
+    name, steps = c_steps(machine)
+    return {name: steps}

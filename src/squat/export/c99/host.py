@@ -1,0 +1,186 @@
+"""Exported C compiled and run on this computer: whole batches to compare, and its neurons as black boxes to prove."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from squat.export.c99.tables import definitions, header
+from squat.export.c99.text import check_identifier
+from squat.export.c99.vectors import runtime_inputs
+from squat.integer import IntegerNetwork
+from squat.integer.cuts import Step, probe
+
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
+KINDS = ("SQUAT_BITMAPS", "SQUAT_BYTES", "SQUAT_CONSTANT")
+
+
+class HostResult(NamedTuple):
+    """What the C program made of a batch; as in `squat.integer.Result`, with the spikes of every layer too.
+
+    Attributes:
+        codes: uint8 `[T, B, ...]` of every layer with neurons, in order.
+        spikes: the same of spikes.
+        output: int32 `[T, B, ...]` sums of a last layer without neurons, else None.
+        scores: int64 `[B, classes]`, or None without a readout.
+        predictions: int64 `[B]`, or None without a readout.
+    """
+
+    codes: tuple[np.ndarray, ...]
+    spikes: tuple[np.ndarray, ...]
+    output: np.ndarray | None
+    scores: np.ndarray | None
+    predictions: np.ndarray | None
+
+
+def find_compiler() -> str | None:
+    """The C compiler named by `CC`, else `cc`, `gcc` or `clang` on the path, else None."""
+    named = os.environ.get("CC")
+    found = (shutil.which(name) for name in ([named] if named else ["cc", "gcc", "clang"]))
+    return next((path for path in found if path), None)
+
+
+class HostMachine:
+    """A network's C program, compiled and loaded."""
+
+    def __init__(self, net: IntegerNetwork, library: Any, context: int) -> None:
+        self.net, self._library, self._context = net, library, ctypes.c_void_p(context)
+
+    def run(self, x: Any) -> HostResult:
+        """Run a batch `[T, B, *input_shape]`, every sample from the start.
+
+        Raises:
+            ValueError: for an input that the program refuses.
+        """
+        net = self.net
+        steps, samples = np.shape(x)[:2]
+        kind, inputs = runtime_inputs(net, np.asarray(x))
+        sizes = [layer.size for layer in net.neuron_layers]
+        codes = np.empty((samples, steps, sum(sizes)), np.uint8)
+        spikes = np.empty_like(codes)
+        last, readout = net.last, net.readout is not None
+        output = np.empty((samples, steps, last.size if last.neurons is None else 0), np.int32)
+        scores = np.empty((samples, last.size if readout else 0), np.int64)
+        predictions = np.empty(samples if readout else 0, np.uint32)
+        counts = (ctypes.c_size_t(count) for count in (samples, steps, inputs.shape[2]))
+        arrays = (_address(array) for array in (codes, spikes, output, scores, predictions))
+        if not self._library.host_run(
+            self._context, _address(inputs), ctypes.c_uint32(KINDS.index(kind)), *counts, *arrays
+        ):
+            raise ValueError(f"x: the C program refused a value, expected integers from 0 to {net.input_max}")
+        return HostResult(
+            codes=self._by_layer(codes, sizes),
+            spikes=self._by_layer(spikes, sizes),
+            output=None if last.neurons else np.moveaxis(output, 1, 0).reshape(steps, samples, *last.output_shape),
+            scores=scores if readout else None,
+            predictions=predictions.astype(np.int64) if readout else None,
+        )
+
+    def step(self, index: int) -> Step:
+        """The neurons of a `probe` of `net.neuron_layers[index]` as a black box, see `squat.integer.cuts`."""
+        layer = self.net.neuron_layers[index]
+        position = next(at for at, other in enumerate(self.net.layers) if other is layer)
+        positions = probe(layer).size // layer.channels
+
+        def step(z: np.ndarray, codes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+            sums = np.ascontiguousarray(z, np.int32)
+            current = np.full(len(z), -1, np.int16) if codes is None else codes.astype(np.int16)
+            after, spikes = np.empty(z.shape, np.uint8), np.empty(z.shape, np.uint8)
+            self._library.host_update(
+                self._context, ctypes.c_uint32(position), ctypes.c_uint32(positions), ctypes.c_size_t(len(z)),
+                *(_address(array) for array in (sums, current, after, spikes)),
+            )  # fmt: skip
+            return after, spikes
+
+        return step
+
+    def _by_layer(self, values: np.ndarray, sizes: Sequence[int]) -> tuple[np.ndarray, ...]:
+        parts = np.split(np.moveaxis(values, 1, 0), np.cumsum(sizes)[:-1], axis=2)
+        shapes = [layer.output_shape for layer in self.net.neuron_layers]
+        return tuple(part.reshape(*part.shape[:2], *shape) for part, shape in zip(parts, shapes, strict=True))
+
+
+def compile_networks(
+    nets: Mapping[str, IntegerNetwork], *, compiler: str | None = None, flags: Sequence[str] = ("-O2",)
+) -> dict[str, HostMachine]:
+    """Export networks to one C translation unit, compile it with all warnings as errors, and load it.
+
+    Args:
+        nets: by the name of their symbols.
+        compiler: as `find_compiler` finds it by default.
+        flags: of the compiler, beside warnings and what a shared library needs.
+
+    Raises:
+        ValueError: without a compiler, or if it refuses the code; the message has its output.
+    """
+    cc = compiler or find_compiler()
+    if cc is None:
+        raise ValueError("compiler: found none, expected cc, gcc or clang on the path; install one or set CC")
+    with tempfile.TemporaryDirectory() as folder:
+        library = _load(_build(Path(folder), nets, cc, flags))
+    machines = {}
+    for name, net in nets.items():
+        make = getattr(library, f"host_{name}")
+        make.restype = ctypes.c_void_p
+        machines[name] = HostMachine(net, library, make())
+    return machines
+
+
+def compile_network(net: IntegerNetwork, **options: Any) -> HostMachine:
+    """`compile_networks` of a single one."""
+    return compile_networks({"network": net}, **options)["network"]
+
+
+def c_steps(net: IntegerNetwork) -> tuple[str, Callable[[int], Step]]:
+    """The exported C as an implementation that `squat.integer.proof.prove` compares: its name, and its black boxes.
+
+    Raises:
+        ValueError: as `compile_networks`.
+    """
+    compiler = find_compiler()
+    machine = compile_network(net, compiler=compiler)
+    return f"C ({Path(compiler or '').name})", machine.step
+
+
+def _build(folder: Path, nets: Mapping[str, IntegerNetwork], compiler: str, flags: Sequence[str]) -> Path:
+    root = files("squat.export.c99")
+    sources = {
+        name: root / "runtime" / name
+        for name in ("squat.h", "squat.c", "squat_sums.h", "squat_sums.c", "squat_result.c")
+    }
+    for name, source in {**sources, "harness.c": root / "host" / "harness.c"}.items():
+        (folder / name).write_bytes(source.read_bytes())
+    parts = ["#include <stddef.h>"]
+    for name, net in nets.items():
+        (folder / f"{check_identifier(name)}.h").write_text(header(net, name), encoding="utf-8")
+        parts += [f'#include "{name}.h"', *definitions(net, name)]
+        parts.append(f"squat_context *host_{name}(void);")
+        body = f"static {name}_memory memory;\n    {name}_init(&memory);\n    return &memory.context;"
+        parts.append(f"squat_context *host_{name}(void)\n{{\n    {body}\n}}")
+    (folder / "networks.c").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    library = folder / "networks.so"
+    code = [str(path) for path in sorted(folder.glob("*.c"))]
+    command = [compiler, *WARNINGS, *flags, "-fPIC", "-shared", "-o", str(library), *code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"compiler: {compiler} refused the exported code: {done.stderr[:2000]}")
+    return library
+
+
+def _load(path: Path) -> Any:
+    library = ctypes.CDLL(str(path))
+    library.host_run.restype = library.host_update.restype = ctypes.c_bool
+    return library
+
+
+def _address(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)

@@ -1,0 +1,114 @@
+"""How weights and states lie in the memory of the C runtime: packed words, offsets, sizes. Numbers only, no C."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from squat.integer import IntegerNetwork, Layer, Neurons, Pool
+
+WORD_BITS = 32
+EVENT_LIMIT = 2**16
+"""Inputs that an event's 16 bits can name."""
+
+
+def stored_bits(bits: int) -> int:
+    """Bits that a packed entry takes: the next of 2, 4, 8.
+
+    Example:
+        >>> [stored_bits(bits) for bits in (1, 2, 3, 5)]
+        [2, 2, 4, 8]
+    """
+    return next(width for width in (2, 4, 8) if bits <= width)
+
+
+def packed_rows(weight: np.ndarray, bits: int) -> np.ndarray:
+    """Rows of weights as words: lowest bits first, with an offset of `2**(bits - 1)`, filled up to whole words.
+
+    Args:
+        weight: int8 `[rows, channels]`.
+        bits: of a stored weight, 2, 4 or 8.
+
+    Example:
+        >>> [hex(word) for word in packed_rows(np.array([[1, -1, 0]], np.int8), 4)[0]]
+        ['0x879']
+    """
+    fields = WORD_BITS // bits
+    rows, channels = weight.shape
+    words = -(-channels // fields)
+    wide = np.zeros((rows, words * fields), np.uint32)
+    wide[:, :channels] = (weight.astype(np.int64) + 2 ** (bits - 1)).astype(np.uint32)
+    shifts = np.arange(fields, dtype=np.uint32) * np.uint32(bits)
+    return np.bitwise_or.reduce(wide.reshape(rows, words, fields) << shifts, axis=2)
+
+
+def input_rows(layer: Layer) -> np.ndarray:
+    """A row for each input, or for each channel and place of a kernel: int8 `[rows, channels]`."""
+    return np.ascontiguousarray(layer.weight.reshape(layer.channels, -1).T)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a layer's codes and spikes begin, and how many of each position and place there are."""
+
+    code_offset: int
+    spike_offset: int
+    channels: int
+    positions: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes and entries of everything that changes while a network runs.
+
+    Attributes:
+        places: of each layer.
+        codes, spikes, input: bytes.
+        sums, held, output: entries of 4 bytes.
+        scores: entries of 8 bytes.
+    """
+
+    places: tuple[Place, ...]
+    codes: int
+    spikes: int
+    input: int
+    sums: int
+    held: int
+    output: int
+    scores: int
+
+    @property
+    def bytes(self) -> int:
+        """All of it, pointers and padding apart."""
+        return self.codes + self.spikes + self.input + 4 * (self.sums + self.held + self.output) + 8 * self.scores
+
+
+def memory(net: IntegerNetwork) -> Memory:
+    """The memory that a network needs."""
+    places, codes, spikes = [], 0, 0
+    for layer in net.layers:
+        outputs, channels = int(np.prod(layer.output_shape)), layer.output_shape[0]
+        places.append(Place(codes, spikes, channels, outputs // channels))
+        if isinstance(layer, Pool):
+            spikes += outputs
+        elif layer.neurons is not None:
+            codes += code_bytes(layer.neurons, outputs)
+            spikes += -(-outputs // 8)
+    first = net.layers[0]
+    constant = net.input_max > 1 and isinstance(first, Layer)
+    return Memory(
+        places=tuple(places),
+        codes=codes,
+        spikes=spikes,
+        input=-(-int(np.prod(net.input_shape)) // 8),
+        sums=max(layer.channels for layer in net.layers if isinstance(layer, Layer)),
+        held=int(np.prod(first.output_shape)) if constant else 0,
+        output=net.last.size if net.last.neurons is None else 0,
+        scores=net.last.size if net.readout is not None else 0,
+    )
+
+
+def code_bytes(neurons: Neurons, size: int) -> int:
+    """Bytes of packed codes."""
+    return -(-size * stored_bits(neurons.bits) // 8)

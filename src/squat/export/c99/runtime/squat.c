@@ -1,0 +1,307 @@
+/* See squat.h. */
+#include "squat.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "squat_sums.h"
+
+/* Where packed codes lie in their bytes. */
+typedef struct {
+    uint32_t bits_log2; /* a code has 2^bits_log2 bits */
+    uint32_t in_byte;   /* log2 of the codes in a byte */
+    uint32_t place;     /* mask of a code's number in its byte */
+    uint32_t mask;      /* of a code */
+} packed_codes;
+
+static packed_codes packed_by(uint32_t bits_log2)
+{
+    packed_codes packed;
+    packed.bits_log2 = bits_log2;
+    packed.in_byte = 3U - bits_log2;
+    packed.place = (1U << packed.in_byte) - 1U;
+    packed.mask = (1U << (1U << bits_log2)) - 1U;
+    return packed;
+}
+
+static uint32_t read_code(const uint8_t *codes, uint32_t bits_log2, uint32_t index)
+{
+    const packed_codes packed = packed_by(bits_log2);
+    return ((uint32_t)codes[index >> packed.in_byte] >> ((index & packed.place) << bits_log2)) & packed.mask;
+}
+
+/* Number of the sorted bounds that `value` exceeds; there are 2 * half - 1, half a power of two. */
+static uint32_t encode(int32_t value, const int32_t *bound, uint32_t half)
+{
+    uint32_t code = 0U;
+    for (uint32_t size = half; size != 0U; size >>= 1) {
+        if (value > bound[code + size - 1U]) {
+            code += size;
+        }
+    }
+    return code;
+}
+
+void squat_update(const squat_layer *layer, uint32_t position, const int32_t *sums, uint8_t *codes, uint8_t *spikes,
+                  bool started)
+{
+    const squat_neurons *const neurons = layer->neurons;
+    const packed_codes packed = packed_by(neurons->stored_bits);
+    const uint32_t half = (uint32_t)neurons->codes >> 1;
+    const uint32_t first = neurons->first;
+    const uint32_t shift = neurons->shift;
+    const int32_t *const end = sums + layer->channels;
+    const int32_t *table = &neurons->table[squat_times((int32_t)neurons->table_position_step, position)];
+    const int32_t *bound = neurons->bound;
+    const int32_t *bias = neurons->bias;
+    uint32_t neuron = position;
+    for (const int32_t *sum = sums; sum != end; sum++) {
+        uint8_t *const byte = &codes[neuron >> packed.in_byte];
+        const uint32_t bit = (neuron & packed.place) << packed.bits_log2;
+        int32_t value = squat_shifted(*sum, shift);
+        if (bias != NULL) {
+            value += *bias;
+            bias++;
+        }
+        if (started) {
+            const uint32_t code = ((uint32_t)*byte >> bit) & packed.mask;
+            value += table[code];
+            if ((code >= first) && neurons->drop_input) {
+                value = 0;
+            }
+        }
+        const uint32_t next = encode(value, bound, half);
+        *byte = (uint8_t)((*byte & ~(packed.mask << bit)) | (next << bit));
+        if (next >= first) {
+            spikes[neuron >> 3] |= (uint8_t)(1U << (neuron & 7U));
+        }
+        table += neurons->table_channel_step;
+        bound += neurons->bound_channel_step;
+        neuron += layer->positions;
+    }
+}
+
+/* A layer of synapses, and its neurons where it has any. */
+static void run_synapses(const squat_context *context, const squat_layer *layer, squat_input input, const int32_t *held)
+{
+    uint8_t *const codes = &context->codes[layer->code_offset];
+    uint8_t *const spikes = &context->spikes[layer->spike_offset];
+    const bool started = context->started || ((layer->neurons != NULL) && (layer->neurons->start >= 0));
+    squat_adder adder = squat_new_adder(layer, context->sums);
+    squat_place place = squat_first_place(layer->window);
+    const int32_t *constant = held;
+    for (uint32_t position = 0U; position < layer->positions; position++) {
+        if (constant != NULL) {
+            (void)memcpy(context->sums, constant, (size_t)layer->channels << 2);
+            constant += layer->channels;
+        } else {
+            (void)memset(context->sums, 0, (size_t)layer->channels << 2);
+            squat_add_input(&adder, input, &place);
+        }
+        if (layer->window != NULL) {
+            squat_move(&place, layer->window);
+        }
+        if (layer->recurrent != NULL) {
+            squat_set_factor(&adder, layer->recurrent_unit);
+            squat_add_spikes(&adder, layer->recurrent, spikes, layer->size);
+        }
+        squat_flush(&adder);
+        if (layer->neurons != NULL) {
+            if (position == 0U) { /* the spikes of the step before have been read */
+                (void)memset(spikes, 0, (layer->size + 7U) >> 3);
+            }
+            squat_update(layer, position, context->sums, codes, spikes, started);
+        } else {
+            int32_t *output = &context->output[position];
+            for (uint32_t channel = 0U; channel < layer->channels; channel++) {
+                *output = context->sums[channel];
+                output += layer->positions;
+            }
+        }
+    }
+}
+
+/* Sums over windows, as bytes. */
+static void run_pool(const squat_context *context, const squat_layer *layer, squat_input input)
+{
+    const squat_window *const window = layer->window;
+    uint8_t *out = &context->spikes[layer->spike_offset];
+    uint32_t image = 0U;
+    for (uint32_t channel = 0U; channel < window->channels; channel++) {
+        squat_place place = squat_first_place(window);
+        for (uint32_t position = 0U; position < layer->positions; position++) {
+            uint32_t total = 0U;
+            uint32_t line = image + place.origin;
+            for (uint32_t i = 0U; i < window->kernel_rows; i++) {
+                for (uint32_t j = 0U; j < window->kernel_columns; j++) {
+                    total += input.packed ? squat_input_bit(input, line + j, 0U) : input.data[line + j];
+                }
+                line += window->columns;
+            }
+            *out = (uint8_t)total;
+            out++;
+            squat_move(&place, window);
+        }
+        image += window->image_size;
+    }
+}
+
+static int64_t step_score(const squat_context *context, uint32_t index, int64_t before)
+{
+    const squat_network *const network = context->network;
+    const squat_layer *const last = network->last;
+    int64_t score = before;
+    if (network->readout == SQUAT_ACCUMULATED_CURRENT) {
+        score += (int64_t)((uint64_t)(int64_t)context->output[index] << 8);
+        if (network->readout_bias != NULL) {
+            score += network->readout_bias[index];
+        }
+    } else {
+        const uint32_t code = read_code(&context->codes[last->code_offset], last->neurons->stored_bits, index);
+        if (network->readout == SQUAT_MEAN_MEMBRANE) {
+            score += network->readout_level[code];
+        } else if (network->readout == SQUAT_SPIKE_COUNT) {
+            score += (code >= last->neurons->first) ? 1 : 0;
+        } else if ((int64_t)code > score) {
+            score = (int64_t)code;
+        } else {
+            /* the highest code so far stays */
+        }
+    }
+    return score;
+}
+
+/* A time step: all layers in order, then the scores. */
+static void run(squat_context *context, squat_input input, const int32_t *held)
+{
+    const squat_network *const network = context->network;
+    const squat_layer *layer = network->layers;
+    const squat_layer *const end = network->last + 1;
+    squat_input current = input;
+    const int32_t *constant = held;
+    for (; layer != end; layer++) {
+        if (layer->weight_bits == 0U) {
+            run_pool(context, layer, current);
+        } else {
+            run_synapses(context, layer, current, constant);
+        }
+        current.data = &context->spikes[layer->spike_offset];
+        current.packed = (layer->weight_bits != 0U);
+        constant = NULL;
+    }
+    context->started = true;
+    if (network->readout != SQUAT_NO_READOUT) {
+        for (uint32_t i = 0U; i < network->last->size; i++) {
+            context->scores[i] = step_score(context, i, context->scores[i]);
+        }
+    }
+}
+
+void squat_reset(squat_context *context)
+{
+    const squat_network *const network = context->network;
+    const squat_layer *const end = network->last + 1;
+    (void)memset(context->codes, 0, network->code_bytes);
+    (void)memset(context->spikes, 0, network->spike_bytes);
+    for (const squat_layer *layer = network->layers; layer != end; layer++) {
+        const squat_neurons *const neurons = layer->neurons;
+        if ((neurons != NULL) && (neurons->start >= 0)) {
+            const uint32_t start = (uint32_t)neurons->start;
+            const packed_codes packed = packed_by(neurons->stored_bits);
+            for (uint32_t i = 0U; i < layer->size; i++) { /* all bits of codes and spikes are 0 */
+                uint8_t *const byte = &context->codes[layer->code_offset + (i >> packed.in_byte)];
+                *byte |= (uint8_t)(start << ((i & packed.place) << packed.bits_log2));
+                if (start >= neurons->first) {
+                    context->spikes[layer->spike_offset + (i >> 3)] |= (uint8_t)(1U << (i & 7U));
+                }
+            }
+        }
+    }
+    if (network->readout != SQUAT_NO_READOUT) {
+        for (uint32_t i = 0U; i < network->last->size; i++) {
+            context->scores[i] = 0;
+        }
+    }
+    context->started = false;
+}
+
+bool squat_step_events(squat_context *context, const uint16_t *events, uint32_t count)
+{
+    const uint32_t inputs = context->network->inputs;
+    for (uint32_t i = 0U; i < count; i++) {
+        if (events[i] >= inputs) {
+            return false;
+        }
+    }
+    (void)memset(context->input, 0, (inputs + 7U) >> 3);
+    for (uint32_t i = 0U; i < count; i++) {
+        context->input[events[i] >> 3] |= (uint8_t)(1U << (events[i] & 7U));
+    }
+    squat_step_bitmap(context, context->input);
+    return true;
+}
+
+void squat_step_bitmap(squat_context *context, const uint8_t *bitmap)
+{
+    const squat_input input = {bitmap, true};
+    run(context, input, NULL);
+}
+
+static bool in_range(const squat_network *network, const uint8_t *values)
+{
+    for (uint32_t i = 0U; i < network->inputs; i++) {
+        if (values[i] > network->input_max) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool squat_step_bytes(squat_context *context, const uint8_t *values)
+{
+    const squat_input input = {values, false};
+    const bool good = in_range(context->network, values);
+    if (good) {
+        run(context, input, NULL);
+    }
+    return good;
+}
+
+bool squat_hold(squat_context *context, const uint8_t *values)
+{
+    const squat_layer *const layer = context->network->layers;
+    const squat_input input = {values, false};
+    const bool good = (context->held != NULL) && in_range(context->network, values);
+    if (good) {
+        squat_adder adder = squat_new_adder(layer, context->held);
+        squat_place place = squat_first_place(layer->window);
+        (void)memset(context->held, 0, (size_t)layer->size << 2);
+        for (uint32_t position = 0U; position < layer->positions; position++) {
+            squat_add_input(&adder, input, &place);
+            squat_flush(&adder);
+            adder.sums += layer->channels;
+            if (layer->window != NULL) {
+                squat_move(&place, layer->window);
+            }
+        }
+    }
+    return good;
+}
+
+void squat_step_held(squat_context *context)
+{
+    const squat_input none = {NULL, false};
+    run(context, none, context->held);
+}
+
+uint8_t squat_code(const squat_context *context, uint32_t layer, uint32_t neuron)
+{
+    const squat_layer *const of = &context->network->layers[layer];
+    return (uint8_t)read_code(&context->codes[of->code_offset], of->neurons->stored_bits, neuron);
+}
+
+bool squat_spike(const squat_context *context, uint32_t layer, uint32_t neuron)
+{
+    const uint8_t *const spikes = &context->spikes[context->network->layers[layer].spike_offset];
+    return (((uint32_t)spikes[neuron >> 3] >> (neuron & 7U)) & 1U) != 0U;
+}

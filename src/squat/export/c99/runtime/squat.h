@@ -1,0 +1,137 @@
+/* The runtime of a squat network: integers only; no allocation, no recursion, and in a step no multiplication.
+ *
+ * Of a layer with neurons, in units of weight_scale / 2^shift (docs/explanation/notation.md of squat):
+ *
+ *     z      = input_unit * sum_j w[n, j] x[j] + recurrent_unit * sum_m w_rec[n, m] s[m]
+ *     acc    = (z << shift) + bias[n] + table[code]       first step: acc = (z << shift) + bias[n]
+ *     code'  = number of bounds that acc exceeds          spike = (code' >= first)
+ *
+ * Weights are packed words with one row for each input, codes are packed bytes. Signed numbers are two's complement.
+ */
+#ifndef SQUAT_H
+#define SQUAT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Readouts: from the last layer over time to a score for each class; ties go to the lowest class. */
+typedef enum {
+    SQUAT_NO_READOUT = 0,
+    SQUAT_SPIKE_COUNT,
+    SQUAT_ACCUMULATED_CURRENT, /* sum over time of (z << 8) + bias */
+    SQUAT_MAX_MEMBRANE,        /* the highest code */
+    SQUAT_MEAN_MEMBRANE        /* sum over time of level[code] */
+} squat_readout_kind;
+
+/* Windows of a convolution or of a pooling layer; images are [channels][rows][columns]. */
+typedef struct {
+    uint32_t channels;
+    uint32_t rows;
+    uint32_t columns;
+    uint32_t out_rows;
+    uint32_t out_columns;
+    uint32_t kernel_rows;
+    uint32_t kernel_columns;
+    uint32_t stride_rows;
+    uint32_t stride_columns;
+    uint32_t padding_rows;
+    uint32_t padding_columns;
+    uint32_t image_size;   /* rows * columns */
+    uint32_t stride_size;  /* stride_rows * columns */
+    uint32_t padding_size; /* padding_rows * columns + padding_columns */
+} squat_window;
+
+/* The finite machine of a layer's neurons. */
+typedef struct {
+    const int32_t *table;        /* leak minus reset by code: one row, or rows by channel or by neuron */
+    const int32_t *bound;        /* sorted boundaries: one row, or rows by channel */
+    const int32_t *bias;         /* by channel, or NULL */
+    uint32_t table_channel_step;  /* entries from a channel's row to the next: 0 for a shared row */
+    uint32_t table_position_step; /* entries from a position's row to the next: 0 unless neurons have rows of their own */
+    uint32_t bound_channel_step;
+    uint16_t codes;         /* 2^bits */
+    uint16_t first;         /* the first firing code; `codes` where nothing fires */
+    int16_t start;          /* the code before the first step, -1 for a membrane of 0 off the grid */
+    uint8_t stored_bits;    /* of a packed code, as a power of two: 1, 2 or 3 for 2, 4 or 8 bits */
+    uint8_t shift;          /* fraction bits of the accumulator */
+    bool drop_input;        /* the step after a spike forgets its input too */
+} squat_neurons;
+
+/* Synapses with the neurons behind them, or a pooling layer. */
+typedef struct {
+    const uint32_t *weight;      /* [rows][row_words]: a row for each input, or for each channel and place of a kernel */
+    const uint32_t *recurrent;   /* [channels][row_words], or NULL */
+    const uint8_t *weight_shift; /* by channel: sums count 2^shift, or NULL */
+    const squat_window *window;  /* of a convolution or a pooling layer, else NULL */
+    const squat_neurons *neurons; /* NULL: pooling, or a last layer whose sums are read out */
+    uint32_t inputs;
+    uint32_t size;           /* outputs */
+    uint32_t channels;       /* outputs of one position */
+    uint32_t positions;      /* size = channels * positions */
+    uint32_t row_words;
+    uint32_t code_offset;    /* bytes before this layer's codes */
+    uint32_t spike_offset;   /* bytes before this layer's spikes, or its pooled values */
+    uint16_t input_max;
+    uint16_t input_unit;     /* what a weight counts for in the sums */
+    uint16_t recurrent_unit;
+    uint8_t weight_bits;     /* as stored: 2, 4 or 8; 0 for a pooling layer */
+} squat_layer;
+
+typedef struct {
+    const squat_layer *layers;
+    const squat_layer *last; /* the layer that is read out */
+    const int64_t *readout_bias;       /* by class, or NULL */
+    const int64_t *readout_multiplier; /* by class, or NULL */
+    const int64_t *readout_level;      /* by code, or NULL */
+    squat_readout_kind readout;
+    uint32_t inputs;
+    uint32_t code_bytes;
+    uint32_t spike_bytes;
+    uint16_t input_max;
+} squat_network;
+
+/* Everything that changes. `NAME_init` of a generated network points it at that network's memory. */
+typedef struct {
+    const squat_network *network;
+    uint8_t *codes;   /* packed codes, layer after layer */
+    uint8_t *spikes;  /* one bit for each neuron (a byte for each pooled value), layer after layer */
+    uint8_t *input;   /* one bit for each input */
+    int32_t *sums;    /* of one position of the widest layer */
+    int32_t *held;    /* sums of a constant input, or NULL where inputs are spikes */
+    int32_t *output;  /* sums of a last layer without neurons, or NULL */
+    int64_t *scores;  /* one for each class, or NULL */
+    bool started;     /* false until the first step is done */
+} squat_context;
+
+/* Back to the state before the first step. */
+void squat_reset(squat_context *context);
+
+/* One time step from a list of events: indices of the inputs that spike. An input named twice is one spike.
+ * False, and nothing changed, if one is out of range. */
+bool squat_step_events(squat_context *context, const uint16_t *events, uint32_t count);
+
+/* One time step from a bitmap of `inputs` bits, lowest bit of the first byte first. */
+void squat_step_bitmap(squat_context *context, const uint8_t *bitmap);
+
+/* One time step from bytes, one for each input. False, and nothing changed, if one exceeds the network's input_max. */
+bool squat_step_bytes(squat_context *context, const uint8_t *values);
+
+/* Constant inputs: `squat_hold` adds up the first layer's sums once, each `squat_step_held` is a time step with them.
+ * False, and nothing changed, if a value exceeds input_max, or if the network has no room for it (inputs are spikes). */
+bool squat_hold(squat_context *context, const uint8_t *values);
+void squat_step_held(squat_context *context);
+
+/* Score of a class so far, and the class with the highest, the lowest one of equals. Networks with a readout only. */
+int64_t squat_score(const squat_context *context, uint32_t class_index);
+uint32_t squat_prediction(const squat_context *context);
+
+/* Code and last spike of a neuron; layers are counted from 0, pooling layers included. */
+uint8_t squat_code(const squat_context *context, uint32_t layer, uint32_t neuron);
+bool squat_spike(const squat_context *context, uint32_t layer, uint32_t neuron);
+
+/* The neurons of one position: from its sums, one for each channel, to codes and spikes. Called by the steps; exposed
+ * so that its integer cuts can be compared with those of training. */
+void squat_update(const squat_layer *layer, uint32_t position, const int32_t *sums, uint8_t *codes, uint8_t *spikes,
+                  bool started);
+
+#endif

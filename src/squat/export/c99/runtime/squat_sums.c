@@ -1,0 +1,250 @@
+/* See squat_sums.h. */
+#include "squat_sums.h"
+
+#include <stddef.h>
+
+int32_t squat_times(int32_t value, uint32_t factor)
+{
+    int32_t product = 0;
+    uint32_t left = factor;
+    int32_t doubled = value;
+    while (left != 0U) {
+        if ((left & 1U) != 0U) {
+            product += doubled;
+        }
+        left >>= 1;
+        if (left != 0U) {
+            doubled += doubled;
+        }
+    }
+    return product;
+}
+
+static squat_packing packing_of(uint32_t weight_bits)
+{
+    squat_packing packing = {2U, 8U, 3U, 17U, 3U}; /* 17 * 15 = 255 */
+    if (weight_bits == 2U) {
+        packing.registers = 4U;
+        packing.limit = SQUAT_CHUNK; /* 85 would fit */
+        packing.offset_bits = 1U;
+    } else if (weight_bits == 8U) {
+        packing.lane_bits = 16U;
+        packing.lane_log2 = 4U;
+        packing.limit = SQUAT_CHUNK; /* 257 would fit */
+        packing.offset_bits = 7U;
+    } else {
+        /* 4 bits, as above */
+    }
+    return packing;
+}
+
+/* The fields of word `word` of all rows, added up in lanes: field i is lane i / registers of register i % registers. */
+static void sum_word(const squat_adder *adder, uint32_t word, uint32_t lanes[4])
+{
+    uint32_t l0 = 0U;
+    uint32_t l1 = 0U;
+    uint32_t l2 = 0U;
+    uint32_t l3 = 0U;
+    const uint32_t *const *row = adder->rows;
+    const uint32_t *const *const end = row + adder->count;
+    if (adder->packing.registers == 4U) {
+        for (; row != end; row++) {
+            const uint32_t fields = (*row)[word];
+            l0 += fields & 0x03030303U;
+            l1 += (fields >> 2) & 0x03030303U;
+            l2 += (fields >> 4) & 0x03030303U;
+            l3 += (fields >> 6) & 0x03030303U;
+        }
+    } else if (adder->packing.lane_bits == 8U) {
+        for (; row != end; row++) {
+            const uint32_t fields = (*row)[word];
+            l0 += fields & 0x0F0F0F0FU;
+            l1 += (fields >> 4) & 0x0F0F0F0FU;
+        }
+    } else {
+        for (; row != end; row++) {
+            const uint32_t fields = (*row)[word];
+            l0 += fields & 0x00FF00FFU;
+            l1 += (fields >> 8) & 0x00FF00FFU;
+        }
+    }
+    lanes[0] = l0;
+    lanes[1] = l1;
+    lanes[2] = l2;
+    lanes[3] = l3;
+}
+
+/* Adds the sums in the lanes of one word, `count` channels, to those of the position. */
+static void spread(const squat_adder *adder, const uint32_t lanes[4], uint32_t channel, uint32_t count)
+{
+    const squat_packing packing = adder->packing;
+    const int32_t offset = (int32_t)(adder->count << packing.offset_bits);
+    const uint32_t mask = (packing.lane_bits == 8U) ? 0xFFU : 0xFFFFU;
+    const uint8_t *const shift = adder->layer->weight_shift;
+    const bool plain = (adder->factor == 1U) && (shift == NULL);
+    int32_t *sum = &adder->sums[channel];
+    const int32_t *const end = sum + count;
+    uint32_t down = 0U;
+    uint32_t i = 0U;
+    for (; sum != end; sum++) {
+        int32_t part = (int32_t)((lanes[i] >> down) & mask) - offset;
+        if (!plain) {
+            const uint32_t up = (shift == NULL) ? 0U : shift[channel];
+            part = squat_shifted(squat_times(part, adder->factor), up);
+            channel++;
+        }
+        *sum += part;
+        i++;
+        if (i == packing.registers) {
+            i = 0U;
+            down += packing.lane_bits;
+        }
+    }
+}
+
+void squat_flush(squat_adder *adder)
+{
+    const uint32_t fields = (adder->packing.registers << 5) >> adder->packing.lane_log2;
+    uint32_t left = (adder->count == 0U) ? 0U : adder->layer->channels;
+    uint32_t channel = 0U;
+    for (uint32_t word = 0U; left != 0U; word++) {
+        const uint32_t count = (left < fields) ? left : fields;
+        uint32_t lanes[4];
+        sum_word(adder, word, lanes);
+        spread(adder, lanes, channel, count);
+        channel += count;
+        left -= count;
+    }
+    adder->count = 0U;
+}
+
+void squat_set_factor(squat_adder *adder, uint32_t factor)
+{
+    if (factor != adder->factor) {
+        squat_flush(adder);
+        adder->factor = factor;
+    }
+}
+
+static void add_row(squat_adder *adder, const uint32_t *row)
+{
+    adder->rows[adder->count] = row;
+    adder->count++;
+    if (adder->count == adder->packing.limit) {
+        squat_flush(adder);
+    }
+}
+
+void squat_add_spikes(squat_adder *adder, const uint32_t *weight, const uint8_t *bitmap, uint32_t bits)
+{
+    const uint32_t step = adder->layer->row_words;
+    const uint32_t *row = weight;
+    for (uint32_t byte = 0U; byte < ((bits + 7U) >> 3); byte++) {
+        uint32_t left = bitmap[byte];
+        const uint32_t *at = row;
+        while (left != 0U) {
+            if ((left & 1U) != 0U) {
+                add_row(adder, at);
+            }
+            left >>= 1;
+            at += step;
+        }
+        row += step << 3;
+    }
+}
+
+/* Adds a row for each byte that has bit `plane` set. */
+static void add_plane(squat_adder *adder, const uint32_t *weight, const uint8_t *values, uint32_t count, uint32_t plane)
+{
+    const uint32_t step = adder->layer->row_words;
+    const uint32_t *row = weight;
+    for (uint32_t i = 0U; i < count; i++) {
+        if ((((uint32_t)values[i] >> plane) & 1U) != 0U) {
+            add_row(adder, row);
+        }
+        row += step;
+    }
+}
+
+uint32_t squat_input_bit(squat_input input, uint32_t index, uint32_t plane)
+{
+    const uint32_t byte = input.packed ? input.data[index >> 3] : input.data[index];
+    return (byte >> (input.packed ? (index & 7U) : plane)) & 1U;
+}
+
+/* Adds the rows of a kernel for the inputs below it that have bit `plane` set. The kernel begins at row `top`, column
+ * `left`, input `origin`; these count modulo 2^32, so that places in the padding are large and out of the image. */
+static void add_window(squat_adder *adder, squat_input input, const squat_place *place, uint32_t plane)
+{
+    const squat_window *const window = adder->layer->window;
+    const uint32_t *row = adder->layer->weight;
+    uint32_t image = place->origin;
+    for (uint32_t channel = 0U; channel < window->channels; channel++) {
+        uint32_t line = image;
+        for (uint32_t i = 0U; i < window->kernel_rows; i++) {
+            for (uint32_t j = 0U; j < window->kernel_columns; j++) {
+                const bool inside = ((place->top + i) < window->rows) && ((place->left + j) < window->columns);
+                if (inside && (squat_input_bit(input, line + j, plane) != 0U)) {
+                    add_row(adder, row);
+                }
+                row += adder->layer->row_words;
+            }
+            line += window->columns;
+        }
+        image += window->image_size;
+    }
+}
+
+void squat_move(squat_place *place, const squat_window *window)
+{
+    place->column++;
+    if (place->column < window->out_columns) {
+        place->left += window->stride_columns;
+        place->origin += window->stride_columns;
+    } else {
+        place->column = 0U;
+        place->top += window->stride_rows;
+        place->left = 0U - window->padding_columns;
+        place->line += window->stride_size;
+        place->origin = place->line;
+    }
+}
+
+squat_place squat_first_place(const squat_window *window)
+{
+    squat_place place = {0U, 0U, 0U, 0U, 0U};
+    if (window != NULL) {
+        place.top -= window->padding_rows;
+        place.left -= window->padding_columns;
+        place.line -= window->padding_size;
+        place.origin = place.line;
+    }
+    return place;
+}
+
+void squat_add_input(squat_adder *adder, squat_input input, const squat_place *place)
+{
+    const squat_layer *const layer = adder->layer;
+    const uint32_t largest = input.packed ? 1U : layer->input_max;
+    for (uint32_t plane = 0U; (largest >> plane) != 0U; plane++) {
+        squat_set_factor(adder, (uint32_t)layer->input_unit << plane);
+        if (layer->window != NULL) {
+            add_window(adder, input, place, plane);
+        } else if (input.packed) {
+            squat_add_spikes(adder, layer->weight, input.data, layer->inputs);
+        } else {
+            add_plane(adder, layer->weight, input.data, layer->inputs, plane);
+        }
+    }
+}
+
+squat_adder squat_new_adder(const squat_layer *layer, int32_t *sums)
+{
+    squat_adder adder;
+    adder.layer = layer;
+    adder.sums = sums;
+    adder.packing = packing_of(layer->weight_bits);
+    adder.count = 0U;
+    adder.factor = 1U;
+    return adder;
+}

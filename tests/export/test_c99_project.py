@@ -1,0 +1,136 @@
+"""The exported folder as a person uses it: make, CMake, sanitizers, cppcheck, and Cortex-M under QEMU."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+import squat
+from random_networks import random_network
+from squat.export.c99.cortex_m import CORES, MISSING, measure
+from squat.models import NetworkConfig, build_network
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "c99.md"
+
+
+def needs(*tools):
+    missing = [tool for tool in tools if not shutil.which(tool)]
+    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} not installed")
+
+
+def run(*command, folder):
+    done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def network(bits, inputs=40, hidden=32, **options):
+    config = NetworkConfig(
+        "recurrent", inputs=inputs, hidden=(hidden,), weights=squat.IntWeight(bits), states=squat.Anchored(bits),
+        input_gain=4.0, **options,
+    )  # fmt: skip
+    return squat.lower(build_network(config, seed=0))
+
+
+@pytest.fixture(scope="module")
+def projects(tmp_path_factory):
+    """A recurrent network, one with images and pooling, and one with a readout of membranes."""
+    folder = tmp_path_factory.mktemp("projects")
+    squat.export.c(network(4), folder / "recurrent", name="recurrent")
+    squat.export.c(network(2, readout="mean_membrane"), folder / "membrane", name="membrane")
+    torch.manual_seed(0)
+    config = NetworkConfig(
+        "conv", (1, 12, 12), (4, 6), 5, weights=squat.IntWeight(4), states=squat.Uniform(4), kernel_size=3,
+        input_scale=1 / 255, input_max=255, input_gain=4.0,
+    )  # fmt: skip
+    squat.export.c(squat.lower(build_network(config, seed=0), (1, 12, 12)), folder / "images", name="images")
+    return folder
+
+
+NAMES = ["recurrent", "membrane", "images"]
+
+
+@needs("make", "cc")
+@pytest.mark.parametrize("name", NAMES)
+def test_make_check_and_example(projects, name):
+    text = run("make", "all", "check", folder=projects / name)
+    assert "self-test: all codes equal" in text
+    assert "warning" not in text
+    assert "class " in run("./build/example", folder=projects / name)
+
+
+@needs("make", "cc")
+def test_the_self_test_can_fail(projects, tmp_path):
+    shutil.copytree(projects / "recurrent", tmp_path / "c")
+    source = tmp_path / "c" / "recurrent.c"
+    text = source.read_text()
+    source.write_text(re.sub(r"(_0_table\[16\] = \{\n\s*)(-?\d+)", r"\g<1>99999", text, count=1))
+    assert source.read_text() != text
+    done = subprocess.run(["make", "check"], cwd=tmp_path / "c", capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "self-test: FAILED, codes differ" in done.stdout
+
+
+@pytest.mark.parametrize("compiler", [pytest.param(name, marks=needs("make", name)) for name in ("gcc", "clang")])
+def test_sanitizers(projects, compiler, tmp_path):
+    for name in NAMES:
+        shutil.copytree(projects / name, tmp_path / name, ignore=shutil.ignore_patterns("build"))
+        flags = "-O1 -g -Werror -fsanitize=address,undefined -fno-sanitize-recover=all"
+        text = run("make", "check", f"CC={compiler}", f"CFLAGS={flags}", folder=tmp_path / name)
+        assert "self-test: all codes equal" in text
+
+
+@needs("cmake", "cc")
+def test_cmake(projects, tmp_path):
+    run("cmake", "-S", projects / "recurrent", "-B", tmp_path / "build", folder=tmp_path)
+    run("cmake", "--build", tmp_path / "build", folder=tmp_path)
+    assert "100% tests passed" in run("ctest", "--test-dir", tmp_path / "build", folder=tmp_path)
+
+
+@needs("cppcheck")
+def test_cppcheck_finds_only_the_listed_deviations(projects):
+    sources = ["squat.c", "squat_sums.c", "squat_result.c", "squat_vectors.c", "images.c"]
+    text = run("cppcheck", "--addon=misra", "--std=c99", "--enable=warning,style,performance,portability", "--quiet",
+               *sources, folder=projects / "images")  # fmt: skip
+    found = set(re.findall(r"\[([A-Za-z][\w.-]+)\]$", text, re.MULTILINE))
+    listed = set(re.findall(r"^\| (\d+\.\d+) \|", REFERENCE.read_text(), re.MULTILINE))
+    assert found <= {f"misra-c2012-{rule}" for rule in listed}, text
+
+
+needs_cortex = pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} not installed")
+
+
+@needs_cortex
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("name", NAMES)
+def test_cortex_m_gives_the_same_codes(projects, name, core):
+    found = measure(projects / name, core)
+    assert found.equal
+    assert found.multiplications == 0
+    assert 0 < found.instructions_per_step <= found.most_instructions
+    assert 0 < found.stack < 2048
+    assert found.flash > found.constants > 0
+
+
+@needs_cortex
+def test_fewer_bits_need_fewer_bytes_and_instructions(tmp_path):
+    found = {}
+    for bits in (8, 4, 2):
+        squat.export.c(network(bits, inputs=64, hidden=128), tmp_path / str(bits))
+        found[bits] = measure(tmp_path / str(bits), "cortex-m3")
+    assert found[8].constants > 1.8 * found[4].constants > 3 * found[2].constants
+    assert found[8].instructions_per_step > found[4].instructions_per_step > found[2].instructions_per_step
+
+
+def test_random_networks_export(tmp_path):
+    for seed in (0, 5, 11):
+        net, x = random_network(seed)
+        folder = squat.export.c(squat.lower(net, tuple(x.shape[2:])), tmp_path / str(seed), vectors=x)
+        assert "Fingerprint" in (folder / "README.md").read_text()
+        if shutil.which("make") and shutil.which("cc"):
+            assert "all codes equal" in run("make", "check", folder=folder)

@@ -1,0 +1,131 @@
+"""Random small networks of everything that can be lowered, with inputs that make them spike."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import torch
+
+import squat
+from squat.layers import Flatten, SumPool2d
+from squat.models import READOUT_NAMES, Network
+from squat.quant.spec import STATE_SPECS
+
+RESETS = [
+    {"reset": "subtract"},
+    {"reset": "zero", "zero_reset": "keep_input"},
+    {"reset": "zero", "zero_reset": "drop_input"},
+    {"reset": "none"},
+]
+
+
+def random_network(seed: int) -> tuple[Network | squat.Sequential, torch.Tensor]:
+    """A network in evaluation mode, and an input `[T, B, ...]`; both depend on the seed alone."""
+    draw = random.Random(seed)
+    torch.manual_seed(seed)
+    largest = draw.choice([1, 1, 1, 3, 255])
+    make = _convolutional if draw.random() < 0.3 else _dense
+    layers, shape = make(draw, largest)
+    readout = draw.choice([None, *READOUT_NAMES])
+    layers += _last(draw, layers.pop(), readout)
+    stack = squat.Sequential(*layers)
+    net = stack if readout is None else Network(stack, READOUT_NAMES[readout]())
+    _louder(net, draw.choice([1.0, 3.0, 6.0]))
+    steps, batch = draw.randint(1, 12), draw.randint(1, 3)
+    if largest == 1:
+        return net, (torch.rand(steps, batch, *shape) < draw.choice([0.1, 0.4])).float()
+    x = torch.randint(0, largest + 1, (steps, batch, *shape)).float()
+    return net, x[:1].expand(steps, *x.shape[1:]) if draw.random() < 0.5 else x
+
+
+def _dense(draw, largest):
+    """Linear with LIF, or RLIF, one to three times; the number of outputs comes last."""
+    layers, inputs = [], draw.randint(1, 40)
+    size = shape = (inputs,)
+    scale = {"input_max": largest, "input_scale": 1.0 if largest == 1 else 1 / largest}
+    for _ in range(draw.randint(1, 2)):
+        features = draw.randint(1, 40)
+        if draw.random() < 0.5:
+            unit = draw.choice([scale, {**scale, "input_scale": 4.0}]) if largest == 1 else scale
+            beta = _beta(draw, features)
+            layers.append(
+                squat.RLIF(size[0], features, beta, bias=_coin(draw), weight=_weight(draw), **unit, **_neuron(draw))
+            )
+        else:
+            layers.append(squat.Linear(size[0], features, bias=_coin(draw), weight=_weight(draw), **scale))
+            layers.append(squat.LIF(_beta(draw, features), **_neuron(draw)))
+        size, scale = (features,), {}
+    return [*layers, size[0]], shape
+
+
+def _convolutional(draw, largest):
+    """A convolution, perhaps pooled, perhaps a second one, flattened."""
+    channels, rows, columns = draw.randint(1, 3), draw.randint(6, 9), draw.randint(6, 9)
+    shape = (channels, rows, columns)
+    scale = {"input_max": largest, "input_scale": 1.0 if largest == 1 else 1 / largest}
+    layers = []
+    for stage in range(draw.randint(1, 2)):
+        maps, kernel, stride = draw.randint(1, 9), draw.choice([1, 3, (2, 3)]), draw.choice([1, 2, (1, 2)])
+        options = {"stride": stride, "padding": draw.choice([0, 1, (1, 0)]), "bias": _coin(draw)}
+        layers.append(squat.Conv2d(channels, maps, kernel, weight=_weight(draw), **options, **scale))
+        layers.append(squat.LIF(draw.uniform(0.3, 1.0), **_neuron(draw)))
+        channels, scale = maps, {}
+        if stage == 0 and _coin(draw) and min(_shape_behind(layers, shape)[1:]) > 1:
+            layers.append(SumPool2d(2))
+            scale = {"input_max": 4, "input_scale": 0.5}
+        if min(_shape_behind(layers, shape)[1:]) < 3:
+            break
+    outputs = math.prod(_shape_behind(layers, shape))
+    return [*layers, Flatten(), (outputs, 4) if isinstance(layers[-1], SumPool2d) else outputs], shape
+
+
+@torch.no_grad()
+def _shape_behind(layers, shape):
+    return squat.Sequential(*layers).eval()(torch.zeros(1, 1, *shape))[0].shape[2:]
+
+
+def _last(draw, inputs, readout):
+    """The layer that a readout reads."""
+    features, largest = inputs if isinstance(inputs, tuple) else (inputs, 1)
+    classes = draw.randint(2, 6)
+    weight = _weight(draw)
+    linear = squat.Linear(features, classes, bias=_coin(draw), weight=weight, input_max=largest)
+    neuron = _neuron(draw)
+    if readout in ("max_membrane", "mean_membrane"):
+        for name in ("reset", "zero_reset"):
+            neuron.pop(name, None)
+        return [linear, squat.LI(draw.uniform(0.3, 1.0), **neuron)]
+    if readout == "accumulated_current" or (readout is None and draw.random() < 0.3):
+        return [linear]
+    return [linear, squat.LIF(_beta(draw, classes), **neuron)]
+
+
+def _neuron(draw):
+    cls = draw.choice(list(STATE_SPECS.values()))
+    options = {"state": cls(draw.randint(2, 8)), "initial": draw.choice(["zero", "zero", "code_of_zero"])}
+    return {**options, **draw.choice(RESETS), "threshold": draw.choice([1.0, 0.5])}
+
+
+def _weight(draw):
+    return squat.IntWeight(draw.randint(2, 8), draw.choice(["tensor", "tensor", "channel", "shift"]))
+
+
+def _beta(draw, features):
+    return torch.rand(features) if draw.random() < 0.2 else draw.uniform(0.3, 1.0)
+
+
+def _coin(draw):
+    return draw.random() < 0.5
+
+
+@torch.no_grad()
+def _louder(net, factor):
+    """Weights large enough that neurons fire."""
+    for name, value in net.named_parameters():
+        if "weight" in name:
+            value.mul_(factor)
+    for module in net.modules():
+        if hasattr(module, "set_weight_spec"):
+            module.set_weight_spec(module.weight_spec)
+    net.eval()
