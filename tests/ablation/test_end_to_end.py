@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +94,9 @@ def test_trace_lives_on_the_levels(done: tuple[AblationConfig, Path]) -> None:
     assert levels is not None
     assert set(found[0].membrane) <= set(levels)
     assert found[1].levels is None
+
+
+def test_an_ablation_without_the_float_cell_is_reported(done: tuple[AblationConfig, Path], tmp_path: Path) -> None:
+    config = replace(done[0], cells=("qat+squat",))
+    assert run(config, tmp_path / "results", QUIET).complete
+    assert "qat+squat" in report(tmp_path / "results").read_text(encoding="utf-8")

@@ -25,7 +25,7 @@ def test_check_proves_and_compares(squat, quantized, own_data):
     assert result.exit_code == 0, result.output
     assert "equal for every input, training (cpu), engine (compiled), engine (numpy)" in result.stdout
     codes = 12 * 10 * (8 + 3)
-    assert f"test: identical: {codes} codes of 12 samples; accuracy" in " ".join(result.stdout.split())
+    assert f": {codes} codes of 12 samples; accuracy" in " ".join(result.stdout.split())
     document = json.loads(squat("check", quantized, "--data", own_data, "--split", "train", "--json").stdout)
     assert document["equal"]
     assert document["comparison"]["samples"] == 42

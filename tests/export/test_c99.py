@@ -52,8 +52,7 @@ def assert_same(net, x, machine, program):
     for name in ("scores", "predictions"):
         assert np.array_equal(getattr(compiled, name), getattr(plain, name))
         assert np.array_equal(getattr(compiled, name), getattr(found, name))
-    if found.output is not None:
-        assert np.array_equal(found.output, compiled.output)
+    assert np.array_equal(found.output, compiled.output)
     return fired
 
 

@@ -93,7 +93,7 @@ def traces(results: Results, sample: Any, load: Any) -> list[Trace]:
     weight_bits, state_bits = results.config.pairs[0]
     wanted = [(cell, scheme) for scheme in results.config.schemes for cell in CELLS_TO_SHOW if cell in results.cells]
     seen: set[str | None] = set()
-    for cell, scheme in [*wanted, ("float", None)]:
+    for cell, scheme in [*wanted, *([("float", None)] if "float" in results.cells else [])]:
         record = next(iter(results.runs(cell, _at(cell, scheme, weight_bits, state_bits)).values()), None)
         if scheme in seen or record is None or not results.folder.network(record["id"]).exists():
             continue

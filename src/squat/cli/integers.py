@@ -13,7 +13,7 @@ from squat.cli.machines import (
     Data,
     DataOptions,
     Json,
-    c_implementation,
+    c_program,
     dataset_of,
     input_shape_of,
     inputs_of,
@@ -24,6 +24,7 @@ from squat.cli.progress import bar
 
 if TYPE_CHECKING:
     from squat.data import Dataset
+    from squat.export.c99.host import HostMachine
     from squat.integer import IntegerNetwork
 
 
@@ -56,9 +57,10 @@ def check(
         raise typer.Exit(1)
     machine = lower(network, shape)
     document: dict[str, Any] = {"obstacles": [], "certificate": None, "counterexample": None, "comparison": None}
-    equal = _prove_and_say(network, machine, document, as_json)
+    programs = c_program(machine)
+    equal = _prove_and_say(network, machine, programs, document, as_json)
     if dataset is not None:
-        equal &= _compare_and_say(network, machine, dataset, split, batch_size, document, as_json)
+        equal &= _compare_and_say(network, machine, programs, dataset, split, batch_size, document, as_json)
     elif not as_json:
         typer.echo("no data given: nothing was run side by side")
     if as_json:
@@ -90,7 +92,8 @@ def lower(
     from squat.integer.proof import prove
 
     machine = lowered(network, shape)
-    certificate = prove(network, machine, _say_layer, c_implementation(machine))
+    programs = {name: program.step for name, program in c_program(machine).items()}
+    certificate = prove(network, machine, _say_layer, programs)
     replace(machine, certificate=certificate).save(out, metadata, overwrite=overwrite)
     sizes = machine.report()
     if as_json:
@@ -150,11 +153,14 @@ def _say_layer(name: str) -> None:
     output.say(f"proving layer {name}")
 
 
-def _prove_and_say(network: Any, machine: IntegerNetwork, document: dict[str, Any], as_json: bool) -> bool:
+def _prove_and_say(
+    network: Any, machine: IntegerNetwork, programs: dict[str, HostMachine], document: dict[str, Any], as_json: bool
+) -> bool:
     from squat.integer.proof import NotEqual, prove
 
     try:
-        certificate = prove(network, machine, _say_layer, c_implementation(machine))
+        steps = {name: program.step for name, program in programs.items()}
+        certificate = prove(network, machine, _say_layer, steps)
     except NotEqual as error:
         document["counterexample"] = None if error.counterexample is None else asdict(error.counterexample)
         if not as_json:
@@ -175,6 +181,7 @@ def _prove_and_say(network: Any, machine: IntegerNetwork, document: dict[str, An
 def _compare_and_say(
     network: Any,
     machine: IntegerNetwork,
+    programs: dict[str, HostMachine],
     dataset: Dataset,
     split: str,
     size: int,
@@ -187,7 +194,8 @@ def _compare_and_say(
     dataset.require(split)
     part = dataset.parts[split]
     with bar(f"{dataset.name}, {split}", part, -(-len(part) // size)) as watched:
-        comparison = compare(network, machine, batches(watched, size))
+        runs = {name: program.run for name, program in programs.items()}
+        comparison = compare(network, machine, batches(watched, size), runs)
     document["comparison"] = comparison.to_json()
     if not as_json:
         typer.echo(f"{dataset.name}, {split}: {comparison}")

@@ -12,8 +12,8 @@ from squat.cli.networks import check_fits, load_data, load_network
 
 if TYPE_CHECKING:
     from squat.data import Dataset
+    from squat.export.c99.host import HostMachine
     from squat.integer import IntegerNetwork
-    from squat.integer.proof import Implementation
 
 Data = Annotated[str | None, typer.Option(help="Data set or your own file; by default the training data, if known.")]
 DataOptions = Annotated[
@@ -69,12 +69,11 @@ def inputs_of(machine: IntegerNetwork, dataset: Dataset | None, split: str, samp
     return part.batch(torch.arange(min(samples, len(part))))[0].numpy()
 
 
-def c_implementation(machine: IntegerNetwork) -> dict[str, Implementation]:
-    """The network's exported C, compiled, as an implementation that a proof compares; without a compiler it is said."""
-    from squat.export.c99.host import c_steps, find_compiler
+def c_program(machine: IntegerNetwork) -> dict[str, HostMachine]:
+    """The network's exported C, compiled, by its name; empty without a compiler, which is said."""
+    from squat.export.c99.host import compile_network, compiled_name, find_compiler
 
     if find_compiler() is None:
-        output.say("no C compiler found (cc, gcc, clang, or CC): the exported C is no part of the proof")
+        output.say("no C compiler found (cc, gcc, clang, or CC): the exported C is not compared")
         return {}
-    name, steps = c_steps(machine)
-    return {name: steps}
+    return {compiled_name(): compile_network(machine)}

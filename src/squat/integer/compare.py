@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,7 +26,8 @@ class Divergence:
         layer: name of the layer.
         neuron: index in the layer, flat.
         quantity: `"code"`, `"spike"`, `"sum"` or `"prediction"`.
-        trained, integer: the values.
+        trained, found: the values.
+        implementation: which one differs from training.
     """
 
     sample: int
@@ -35,12 +36,13 @@ class Divergence:
     neuron: int
     quantity: str
     trained: int
-    integer: int
+    found: int
+    implementation: str = "integer"
 
     def __str__(self) -> str:
         return (
             f"first difference: sample {self.sample}, step {self.step}, layer {self.layer!r}, neuron {self.neuron}: "
-            f"trained {self.quantity} {self.trained}, integer {self.quantity} {self.integer}"
+            f"trained {self.quantity} {self.trained}, {self.implementation} {self.quantity} {self.found}"
         )
 
 
@@ -55,6 +57,7 @@ class Comparison:
         divergence: the first difference, or None if all is identical.
         accuracy, integer_accuracy: of the trained and the integer network, in the samples looked at.
         tied_share: share of samples with several highest scores; the lowest class is predicted.
+        implementations: what was compared.
     """
 
     samples: int
@@ -64,13 +67,16 @@ class Comparison:
     accuracy: float
     integer_accuracy: float
     tied_share: float
+    implementations: tuple[str, ...] = ("trained", "integer")
 
     def to_json(self) -> dict[str, Any]:
         """All values as JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
-        found = f"identical: {self.codes} codes" if self.divergence is None else f"not identical, {self.divergence}"
+        which = f" ({', '.join(self.implementations)})" if len(self.implementations) > 2 else ""
+        same = f"identical{which}: {self.codes} codes"
+        found = same if self.divergence is None else f"not identical, {self.divergence}"
         silent = [name for name, spikes in self.spikes.items() if spikes == 0]
         warning = f"; no neuron fired in {', '.join(silent)}, so little was compared there" if silent else ""
         return (
@@ -80,13 +86,19 @@ class Comparison:
 
 
 @torch.no_grad()
-def compare(net: Network, machine: IntegerNetwork, batches: Iterable[tuple[Tensor, Tensor]]) -> Comparison:
+def compare(
+    net: Network,
+    machine: IntegerNetwork,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    others: Mapping[str, Callable[[Any], Any]] | None = None,
+) -> Comparison:
     """Run both over the same data, step by step, until they differ.
 
     Args:
         net: the trained network.
         machine: its integer network.
         batches: `(x [T, B, ...], labels [B])`.
+        others: further implementations of the integer network by name, called as `machine.run`, such as compiled C.
 
     Returns:
         The comparison; after a difference no further batch is read.
@@ -99,64 +111,81 @@ def compare(net: Network, machine: IntegerNetwork, batches: Iterable[tuple[Tenso
     net.eval()
     try:
         for x, labels in batches:
+            trained = _Trained(net, x)
             result = machine.run(x)
-            divergence = _first_difference(net, machine, x, result, samples)
-            scores = net(x)
-            predictions = predict(scores)
-            if divergence is None:
-                divergence = _other_prediction(machine, predictions.numpy(), result.predictions, len(x), samples)
+            for name, found in {"integer": result, **{name: run(x) for name, run in (others or {}).items()}}.items():
+                divergence = divergence or _first_difference(trained, machine, found, name, samples)
             samples += len(labels)
             codes += sum(layer.size for layer in result.codes)
-            right += int((predictions == labels).sum())
+            right += int((trained.predictions == labels).sum())
             integer_right += int((np.asarray(result.predictions) == labels.numpy()).sum())
-            ties += int(tied(scores).sum())
-            for layer, found in zip(machine.neuron_layers, result.codes, strict=True):
+            ties += int(tied(trained.scores).sum())
+            for layer, own in zip(machine.neuron_layers, result.codes, strict=True):
                 if layer.neurons is not None and layer.name in spikes:
-                    spikes[layer.name] += int((found >= layer.neurons.first).sum())
+                    spikes[layer.name] += int((own >= layer.neurons.first).sum())
             if divergence is not None:
                 break
     finally:
         net.train(training)
     count = max(samples, 1)
-    return Comparison(samples, codes, spikes, divergence, right / count, integer_right / count, ties / count)
+    return Comparison(
+        samples=samples,
+        codes=codes,
+        spikes=spikes,
+        divergence=divergence,
+        accuracy=right / count,
+        integer_accuracy=integer_right / count,
+        tied_share=ties / count,
+        implementations=("trained", "integer", *(others or {})),
+    )
 
 
-def _first_difference(net: Network, machine: IntegerNetwork, x: Tensor, result: Any, offset: int) -> Divergence | None:
-    """The training network is stepped, so that the codes of every step are seen."""
-    states = None
-    for t, step in enumerate(x):
-        output, states = net.layers(step[None], states)
-        codes = [state.codes.flatten(1).numpy() for state in states if state is not None]
-        for layer, trained, found in zip(machine.neuron_layers, codes, result.codes, strict=True):
-            difference = _compared(trained, found[t], layer.name, "code", t, offset)
-            if difference is not None:
-                return difference
-        last = machine.last.neurons
-        if isinstance(output, Current) or (last is not None and last.first < last.codes):
-            trained = (output.z if isinstance(output, Current) else output)[0].flatten(1).numpy()
-            quantity = "sum" if isinstance(output, Current) else "spike"
-            difference = _compared(trained, result.output[t], machine.last.name, quantity, t, offset)
-            if difference is not None:
-                return difference
-    return None
+class _Trained:
+    """What the training network does in a batch: it is stepped, so that the codes of every step are seen."""
+
+    def __init__(self, net: Network, x: Tensor) -> None:
+        states, steps, outputs = None, [], []
+        for step in x:
+            output, states = net.layers(step[None], states)
+            steps.append([state.codes.flatten(1).numpy() for state in states if state is not None])
+            outputs.append((output.z if isinstance(output, Current) else output)[0].flatten(1).numpy())
+        self.codes = [np.stack(layer) for layer in zip(*steps, strict=True)]
+        self.output = np.stack(outputs)
+        self.sums = isinstance(output, Current)
+        self.scores = net(x)
+        self.predictions = predict(self.scores)
 
 
-def _compared(
-    trained: np.ndarray, found: np.ndarray, layer: str, quantity: str, step: int, offset: int
+def _first_difference(
+    trained: _Trained, machine: IntegerNetwork, found: Any, implementation: str, offset: int
 ) -> Divergence | None:
-    found = found.reshape(trained.shape)
-    if np.array_equal(trained, found):
+    """The earliest step, and there the first layer, sample and neuron."""
+    pairs = [
+        (layer.name, "code", *both)
+        for layer, *both in zip(machine.neuron_layers, trained.codes, found.codes, strict=True)
+    ]
+    last = machine.last.neurons
+    if trained.sums or (last is not None and last.first < last.codes):
+        pairs.append((machine.last.name, "sum" if trained.sums else "spike", trained.output, found.output))
+    differences = [
+        (int(where[0]), order, layer, quantity, values, other, where)
+        for order, (layer, quantity, values, own) in enumerate(pairs)
+        if len(where := _first(values, other := own.reshape(values.shape)))
+    ]
+    if differences:
+        step, _, layer, quantity, values, other, where = min(differences, key=lambda difference: difference[:2])
+        sample, neuron = int(where[1]), int(where[2])
+        both = int(values[tuple(where)]), int(other[tuple(where)])
+        return Divergence(offset + sample, step, layer, neuron, quantity, *both, implementation)
+    if found.predictions is None or np.array_equal(trained.predictions.numpy(), found.predictions):
         return None
-    sample, neuron = (int(place) for place in np.argwhere(trained != found)[0])
-    values = int(trained[sample, neuron]), int(found[sample, neuron])
-    return Divergence(offset + sample, step, layer, neuron, quantity, *values)
+    (sample,) = _first(trained.predictions.numpy(), found.predictions)
+    both = int(trained.predictions[sample]), int(found.predictions[sample])
+    return Divergence(
+        offset + int(sample), len(trained.output) - 1, machine.last.name, 0, "prediction", *both, implementation
+    )
 
 
-def _other_prediction(
-    machine: IntegerNetwork, trained: np.ndarray, found: np.ndarray | None, steps: int, offset: int
-) -> Divergence | None:
-    if found is None or np.array_equal(trained, found):
-        return None
-    sample = int(np.argwhere(trained != found)[0, 0])
-    values = int(trained[sample]), int(found[sample])
-    return Divergence(offset + sample, steps - 1, machine.last.name, 0, "prediction", *values)
+def _first(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Index of the first entry that differs, empty if none does."""
+    return np.empty(0, np.int64) if np.array_equal(one, other) else np.argwhere(one != other)[0]

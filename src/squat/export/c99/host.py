@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,14 +30,14 @@ class HostResult(NamedTuple):
     Attributes:
         codes: uint8 `[T, B, ...]` of every layer with neurons, in order.
         spikes: the same of spikes.
-        output: int32 `[T, B, ...]` sums of a last layer without neurons, else None.
+        output: of the last layer `[T, B, ...]`, as in `Result`.
         scores: int64 `[B, classes]`, or None without a readout.
         predictions: int64 `[B]`, or None without a readout.
     """
 
     codes: tuple[np.ndarray, ...]
     spikes: tuple[np.ndarray, ...]
-    output: np.ndarray | None
+    output: np.ndarray
     scores: np.ndarray | None
     predictions: np.ndarray | None
 
@@ -77,10 +77,14 @@ class HostMachine:
             self._context, _address(inputs), ctypes.c_uint32(KINDS.index(kind)), *counts, *arrays
         ):
             raise ValueError(f"x: the C program refused a value, expected integers from 0 to {net.input_max}")
+        by_layer = self._by_layer(codes, sizes), self._by_layer(spikes, sizes)
+        if last.neurons is None:
+            out = np.moveaxis(output, 1, 0).reshape(steps, samples, *last.output_shape)
+        else:
+            out = by_layer[last.neurons.first < last.neurons.codes][-1]
         return HostResult(
-            codes=self._by_layer(codes, sizes),
-            spikes=self._by_layer(spikes, sizes),
-            output=None if last.neurons else np.moveaxis(output, 1, 0).reshape(steps, samples, *last.output_shape),
+            *by_layer,
+            output=out,
             scores=scores if readout else None,
             predictions=predictions.astype(np.int64) if readout else None,
         )
@@ -140,15 +144,9 @@ def compile_network(net: IntegerNetwork, **options: Any) -> HostMachine:
     return compile_networks({"network": net}, **options)["network"]
 
 
-def c_steps(net: IntegerNetwork) -> tuple[str, Callable[[int], Step]]:
-    """The exported C as an implementation that `squat.integer.proof.prove` compares: its name, and its black boxes.
-
-    Raises:
-        ValueError: as `compile_networks`.
-    """
-    compiler = find_compiler()
-    machine = compile_network(net, compiler=compiler)
-    return f"C ({Path(compiler or '').name})", machine.step
+def compiled_name() -> str:
+    """What the exported C is called where implementations are compared, such as `"C (cc)"`."""
+    return f"C ({Path(find_compiler() or 'no compiler').name})"
 
 
 def _build(folder: Path, nets: Mapping[str, IntegerNetwork], compiler: str, flags: Sequence[str]) -> Path:
