@@ -9,10 +9,11 @@ SPECS = ("Uniform", "ThresholdCentered", "ZeroCentered", "Anchored")
 TRAINING, INFERENCE = "training step", "inference"
 SQUAT, FLOAT, PUBLISHED = "squat", "snnTorch", "snnTorch + Brevitas"
 PRODUCTS, COPY = "matrix products", "memory copy"
+EXPORTED_C = "exported C"
 OTHERS = ("SpikingJelly", "Norse")
 FLOORS = (PRODUCTS, COPY)
 """What does less than a network: squat is given as a multiple of them, the other stacks as multiples of squat."""
-STACKS = (SQUAT, FLOAT, PUBLISHED, *OTHERS, *FLOORS)
+STACKS = (SQUAT, FLOAT, PUBLISHED, EXPORTED_C, *OTHERS, *FLOORS)
 """In the order of the report."""
 BITS: tuple[int | None, ...] = (None, 8, 4, 2)
 
@@ -122,6 +123,18 @@ CASES = [
             calls=50,
         )
         for bits in BITS
+    ),
+    *(
+        Case(
+            name=f"engine-{label}-{bits}",
+            family="benchmarks.engine",
+            settings={**settings, "bits": bits},
+            stacks=(SQUAT, FLOAT, PUBLISHED, EXPORTED_C),
+            measures=(INFERENCE,),
+            tiny=TINY,
+        )
+        for label, settings in (("feedforward", FEEDFORWARD), ("recurrent", RECURRENT))
+        for bits in (8, 4, 2)
     ),
 ]
 """Every case; the order is that of the report."""

@@ -46,6 +46,7 @@ TITLES = {
     "benchmarks.quantizer": "The state quantizer alone",
     "benchmarks.loop": "The neuron loop alone, as a multiple of the memory copy",
     "benchmarks.stream": "One sample, one step at a time",
+    "benchmarks.engine": "The integer engine: a batch of 64 sequences",
 }
 MEMORY = (
     "Peak resident memory, in MiB, of building the network and three training steps, input data included, above what "

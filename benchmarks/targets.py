@@ -75,6 +75,8 @@ TARGETS = (
         "recurrent-4", SQUAT, PUBLISHED, 1 / 4, at_least=False, memory=True, measure=TRAINING,
     ),
     Target("one-sample streaming step, recurrent 4/4, against float snnTorch", "stream-4", FLOAT, SQUAT, 5),
+    Target("integer engine 4/4, batch 64, against float snnTorch", "engine-*-4", FLOAT, SQUAT, 10),
+    Target("integer engine 4/4, batch 64, against snnTorch + Brevitas", "engine-*-4", PUBLISHED, SQUAT, 60),
 )  # fmt: skip
 
 
