@@ -60,7 +60,7 @@ def run(net: IntegerNetwork, x: Any, state: State | None, implementation: str) -
     steps, batch = np.shape(x)[:2]
     carried = _checked_state(net, state, batch)
     total = steps + (state.steps if state else 0)
-    _check_scores(net, total)
+    check_scores(net, total)
     first: int | None = None  # codes from here on are spikes; None where values count
     codes: list[np.ndarray] = []
     for layer in net.layers:
@@ -115,18 +115,26 @@ def _checked_state(net: IntegerNetwork, state: State | None, batch: int) -> list
         sizes = [layer.size for layer in layers]
         pairs = zip(starts, sizes, strict=True)
         return [None if start is None else np.full((batch, size), start, np.uint8) for start, size in pairs]
+    check_state(net, state, batch)
+    return [codes.reshape(batch, -1) for codes in state.codes]
+
+
+def check_state(net: IntegerNetwork, state: Any, batch: int | None) -> None:
+    """Refuse the state of another network, or of another number of samples than `batch`."""
+    if state is None:
+        return
     if not isinstance(state, State):
         raise TypeError(f"state: a {type(state).__name__}, expected the State that an earlier call returned")
     if state.fingerprint != net.fingerprint:
         raise ValueError("state: it belongs to another network; carry the state that this one returned")
-    if any(len(codes) != batch for codes in state.codes):
+    if batch is not None and any(len(codes) != batch for codes in state.codes):
         raise ValueError(
             f"state: {len(state.codes[0])} samples, expected {batch} as in x; carry the state of the same batch"
         )
-    return [codes.reshape(batch, -1) for codes in state.codes]
 
 
-def _check_scores(net: IntegerNetwork, steps: int) -> None:
+def check_scores(net: IntegerNetwork, steps: int) -> None:
+    """Refuse so many steps that scores could overflow 64 bits."""
     if net.readout is not None and net.readout.step_bound(net.last) * steps >= SCORE_LIMIT:
         raise ValueError(f"x: after {steps} steps the scores could overflow 64 bits; run fewer steps at a time")
 

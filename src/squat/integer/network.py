@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from squat.checks import check_int
 from squat.integer.certificate import Certificate
 from squat.integer.parts import Layer, Pool, Readout, Shape
 
@@ -143,6 +144,34 @@ class IntegerNetwork:
         from squat.integer.engine import step
 
         return step(self, x, state, implementation)
+
+    def skip(self, steps: int, state: State | None = None, *, batch: int = 1) -> State:
+        """The state after `steps` steps without input, exactly as if each had been run.
+
+        Where nothing fires and no silent step leads to a spike, all of them together are a few look-ups: without input
+        a step is a map from code to code, and its powers are found by doubling. For streams of rare events.
+
+        Args:
+            steps: how many, >= 0.
+            state: to go on from, or None to begin.
+            batch: samples, if there is no state.
+
+        Raises:
+            TypeError, ValueError: for other numbers of steps, a state of another network, or scores that could
+                overflow 64 bits.
+
+        Example:
+            >>> import squat
+            >>> layer = squat.RLIF(3, 2, weight=squat.IntWeight(4), state=squat.Anchored(4))
+            >>> squat.lower(squat.Sequential(layer)).skip(1000).steps
+            1000
+        """
+        from squat.integer.engine import check_state
+        from squat.integer.silent import skip
+
+        check_int("steps", steps, 0)
+        check_state(self, state, check_int("batch", batch, 1) if state is None else None)
+        return skip(self, state, steps, batch)
 
     def save(self, path: Path | str, metadata: Mapping[str, Any] | None = None, *, overwrite: bool = False) -> None:
         """Write the network, with its certificate, to one file; `squat.integer.load` reads it. Nothing in it is run.
