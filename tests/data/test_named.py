@@ -49,10 +49,8 @@ def test_the_catalogue_lists_every_data_set_without_loading_it(no_data):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(
-        ValueError, match=r"data 'shd': expected one of spoken_digits, fashion_mnist, nmnist_small, or the"
-    ):
-        load("shd")
+    with pytest.raises(ValueError, match=r"data 'sdh': expected one of spoken_digits, .*, shd, .*, or the path of a"):
+        load("sdh")
 
 
 def test_an_unknown_option_is_refused(tmp_path):
@@ -60,7 +58,7 @@ def test_an_unknown_option_is_refused(tmp_path):
         TypeError, match=r"data 'nmnist_small' has no option folds: expected steps, height, layout, fold"
     ):
         load("nmnist_small", folds=1)
-    with pytest.raises(TypeError, match=r"mine.npz' has no option channels: expected steps, bin_ms"):
+    with pytest.raises(TypeError, match=r"mine.npz' has no option channels: expected steps, bin_ms, stream"):
         load(tmp_path / "mine.npz", channels=3)
 
 

@@ -72,6 +72,29 @@ def test_event_drop_removes_the_given_share_and_nothing_else() -> None:
     assert bool((kept <= x).all())
 
 
+def test_flip_turns_some_samples_round_and_leaves_the_others() -> None:
+    x = spikes(6, 40, 9)
+    moved = augment(x, AugmentConfig(flip=True), PLACE)
+    turned = [bool(torch.equal(moved[:, sample], x[:, sample].flip(-1))) for sample in range(40)]
+    assert 8 < sum(turned) < 32
+    assert all(torch.equal(moved[:, n], x[:, n]) for n, flipped in enumerate(turned) if not flipped)
+
+
+def test_time_warp_multiplies_times() -> None:
+    x = torch.zeros(40, 60, 2)
+    x[20] = 1.0
+    moved = augment(x, AugmentConfig(time_warp=0.5), PLACE)
+    assert torch.equal(moved.sum(0), x.sum(0))
+    steps = moved[:, :, 0].argmax(0)
+    factors = 1 + 0.5 * (2 * torch.rand(60, generator=PLACE.generator(6), dtype=torch.float64) - 1)
+    assert torch.equal(steps, (20.5 * factors).long())
+    assert int(steps.min()) < 15
+    assert int(steps.max()) > 25
+    x[20], x[39] = 0.0, 1.0
+    lost = augment(x, AugmentConfig(time_warp=0.5), PLACE).sum((0, 2)) == 0
+    assert torch.equal(lost, 39.5 * factors >= 40)
+
+
 def test_streams_are_independent_and_repeatable() -> None:
     x = spikes(20, 8, 30)
     original = x.clone()

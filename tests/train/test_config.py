@@ -145,6 +145,21 @@ def test_augment_config_refuses() -> None:
         AugmentConfig(event_drop=1.0)
     with pytest.raises(ValueError, match=r"channel_shift=-1: expected an integer >= 0"):
         AugmentConfig(channel_shift=-1)
+    with pytest.raises(ValueError, match=r"time_warp=1.0: expected a number in \[0, 1\); at 1 all events could fall"):
+        AugmentConfig(time_warp=1.0)
+    with pytest.raises(TypeError, match=r"flip=1: expected True or False"):
+        AugmentConfig(flip=1)
+
+
+def test_later_kinds_of_augmentation_leave_the_ids_of_earlier_runs_alone() -> None:
+    assert set(AugmentConfig().to_json()) == {"channel_shift", "time_shift", "time_jitter", "event_drop"}
+    config = AugmentConfig(flip=True, time_warp=0.1)
+    assert AugmentConfig.from_json(config.to_json()) == config
+    assert RunConfig().id() == RUN_ID
+
+
+RUN_ID = "65aa901acda8"
+"""Folders of earlier runs carry it: it may not be edited."""
 
 
 def test_count_mse_needs_spike_counts() -> None:

@@ -1,6 +1,7 @@
 """Data: `load(name or file)` gives a `Dataset` of three fixed parts; `DATASETS` lists what comes with a name.
 
-Names: "spoken_digits" (comes with the package), "fashion_mnist", "nmnist_small"; or the path of a user's own file.
+Names: "spoken_digits" (comes with the package), "fashion_mnist", "nmnist_small"; "shd", "ssc", "nmnist", "dvs_gesture"
+and "cifar10_dvs", which are streamed from their original files; or the path of a user's own file.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from squat.data import fashion_mnist, nmnist, spoken_digits
+from squat.data import cifar10_dvs, dvs_gesture, fashion_mnist, heidelberg, nmnist, nmnist_files, spoken_digits
 from squat.data.dataset import Dataset, Entry, Split
 from squat.data.sources import find
 from squat.data.user_arrays import READERS
@@ -21,6 +22,11 @@ DATASETS: dict[str, Entry] = {
     "spoken_digits": spoken_digits.ENTRY,
     "fashion_mnist": fashion_mnist.ENTRY,
     "nmnist_small": nmnist.ENTRY,
+    "shd": heidelberg.SHD,
+    "ssc": heidelberg.SSC,
+    "nmnist": nmnist_files.ENTRY,
+    "dvs_gesture": dvs_gesture.ENTRY,
+    "cifar10_dvs": cifar10_dvs.ENTRY,
 }
 """Data sets by name. Another one is a file with an `ENTRY` like these, and a row here."""
 
@@ -33,7 +39,7 @@ def load(name_or_path: str | Path, **options: Any) -> Dataset:
         options: keywords of the data set's own loader, such as `channels=700` or `mode="sequential"`.
 
     Returns:
-        The data set, packed in memory.
+        The data set, packed in memory or streamed from disk.
 
     Raises:
         TypeError: an option the data set does not have, or one of the wrong type.
@@ -44,7 +50,7 @@ def load(name_or_path: str | Path, **options: Any) -> Dataset:
         50
         >>> load("spoken_digit")
         Traceback (most recent call last):
-        ValueError: data 'spoken_digit': expected one of spoken_digits, fashion_mnist, nmnist_small, or the path of ...
+        ValueError: data 'spoken_digit': expected one of spoken_digits, fashion_mnist, nmnist_small, shd, ...
     """
     name = str(name_or_path)
     if name in DATASETS:
@@ -67,7 +73,7 @@ def catalogue() -> list[dict[str, Any]]:
     A file's `found` is its path, unchecked, or None; it is then downloaded from `url`, or refused if that is None too.
 
     Example:
-        >>> [row["name"] for row in catalogue()], catalogue()[0]["options"]["channels"]
+        >>> [row["name"] for row in catalogue()][:3], catalogue()[0]["options"]["channels"]
         (['spoken_digits', 'fashion_mnist', 'nmnist_small'], 140)
     """
     return [

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from squat.data.inputs import Inputs
-from squat.data.sources import Source
+from squat.data.sources import Original, Source
+from squat.data.stream import EventStream
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Samples and labels of one part of a data set, packed in memory.
+    """Samples and labels of one part of a data set, packed in memory or, events, on disk.
 
     Args:
-        inputs: the packed inputs of `N` samples.
+        inputs: the packed or streamed inputs of `N` samples.
         labels: int64 `[N]`, class of each sample.
 
     Raises:
@@ -49,6 +50,11 @@ class Split:
     def steps(self) -> int:
         """Number of time steps `T`."""
         return self.inputs.steps
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the inputs stay on disk, so that making a batch takes a while."""
+        return isinstance(self.inputs, EventStream)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and labels of some samples.
@@ -155,7 +161,7 @@ class Dataset:
             "input_max": self.input_max,
             "input_scale": self.input_scale,
             "density": {part: round(split.inputs.density(), 6) for part, split in self.parts.items()},
-            "bytes_in_memory": sum(split.inputs.values.nbytes for split in self.parts.values()),
+            "bytes_in_memory": sum(split.inputs.nbytes for split in self.parts.values()),
         }
 
 
@@ -173,7 +179,7 @@ class Entry:
     load: Callable[..., Dataset]
     summary: str
     licence: str
-    files: tuple[Source, ...] = ()
+    files: tuple[Source | Original, ...] = ()
 
 
 def cut(inputs: Inputs, labels: Tensor, part: Tensor) -> dict[str, Split]:

@@ -11,6 +11,12 @@ CELLS_AT_ONCE = 1 << 22
 """Unpacked cells (one byte each) that are held at a time while packing."""
 
 
+def whole_ticks(ticks_per_bin: float) -> int:
+    """The width of a bin as a whole number if it is one within 1e-9 of itself, else 0."""
+    whole = round(ticks_per_bin)
+    return whole if whole > 0 and abs(ticks_per_bin - whole) <= 1e-9 * whole else 0
+
+
 def bin_of(times: np.ndarray, ticks_per_bin: float) -> np.ndarray:
     """Bin of each event: `floor(times / ticks_per_bin)`, exact at the edges.
 
@@ -26,8 +32,7 @@ def bin_of(times: np.ndarray, ticks_per_bin: float) -> np.ndarray:
         >>> bin_of(np.array([0, 239, 240, 480]), 0.01 / (1 / 24000)).tolist()
         [0, 0, 1, 2]
     """
-    whole = round(ticks_per_bin)
-    if whole > 0 and abs(ticks_per_bin - whole) <= 1e-9 * whole:
+    if whole := whole_ticks(ticks_per_bin):
         if times.dtype.kind in "iu":
             return times.astype(np.int64) // whole
         ticks_per_bin = float(whole)

@@ -1,7 +1,8 @@
 """How the inputs of many samples lie in memory, and how a batch of them is unpacked to float32 `[T, B, ...]`.
 
-Three layouts, one interface: `Constant` (a still image, shown at every step), `Frames` (bytes per step) and
-`PackedSpikes` (one bit per step). `gather` sits on the training hot path, so each is a few torch calls.
+Three layouts in memory, one interface: `Constant` (a still image, shown at every step), `Frames` (bytes per step) and
+`PackedSpikes` (one bit per step). `gather` sits on the training hot path, so each is a few torch calls. The fourth way,
+events that stay on disk, is `squat.data.stream.EventStream`.
 """
 
 from __future__ import annotations
@@ -16,20 +17,14 @@ from torch import Tensor
 STEPS_PER_BYTE = 8
 
 
-@dataclass(frozen=True, eq=False)
 class Inputs(ABC):
-    """Inputs of `N` samples as bytes, the sample axis first.
+    """Inputs of `N` samples: how many steps `T` and of what shape, and any of them as a batch."""
 
-    Args:
-        values: uint8, first axis the samples; what the other axes mean is the subclass's.
-        steps: number of time steps `T` that `gather` returns.
-    """
-
-    values: Tensor
     steps: int
 
+    @abstractmethod
     def __len__(self) -> int:
-        return self.values.shape[0]
+        """Number of samples `N`."""
 
     @property
     @abstractmethod
@@ -44,16 +39,45 @@ class Inputs(ABC):
     def density(self) -> float:
         """Share of non-zero cells over all samples, steps and channels; 0 without samples."""
 
+    @abstractmethod
+    def take(self, indices: Tensor) -> Self:
+        """Only the samples `indices` (int64 `[M]`), in the same layout."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes of memory that the samples take."""
+
+
+@dataclass(frozen=True, eq=False)
+class BytesInMemory(Inputs):
+    """Inputs of `N` samples as bytes, the sample axis first.
+
+    Args:
+        values: uint8, first axis the samples; what the other axes mean is the subclass's.
+        steps: number of time steps `T` that `gather` returns.
+    """
+
+    values: Tensor
+    steps: int
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
     def take(self, indices: Tensor) -> Self:
         """The same layout with only the samples `indices`, copied."""
         return replace(self, values=self.values.index_select(0, indices))
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes
 
     def _share(self, nonzero: int) -> float:
         cells = self.values.numel()
         return nonzero / cells if cells else 0.0
 
 
-class Constant(Inputs):
+class Constant(BytesInMemory):
     """A still input of every sample: `values` uint8 `[N, *shape]`, the same at every step.
 
     Example:
@@ -74,7 +98,7 @@ class Constant(Inputs):
         return self._share(int(torch.count_nonzero(self.values)))
 
 
-class Frames(Inputs):
+class Frames(BytesInMemory):
     """One byte per cell: `values` uint8 `[N, T, *shape]`.
 
     Example:
@@ -94,7 +118,7 @@ class Frames(Inputs):
         return self._share(int(torch.count_nonzero(self.values)))
 
 
-class PackedSpikes(Inputs):
+class PackedSpikes(BytesInMemory):
     """Binary spikes, eight steps to the byte: `values` uint8 `[N, ceil(T/8), *shape]`.
 
     Bit `t % 8` of byte `t // 8` is step `t`; bits past the last step are 0. Steps are packed rather than channels

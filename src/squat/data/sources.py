@@ -32,6 +32,21 @@ class Source:
     url: str | None = None
 
 
+@dataclass(frozen=True)
+class Original:
+    """A file or folder of a data set in its authors' format, which may be a cut or an own recording: no checksum.
+
+    Args:
+        path: where it lies below `SQUAT_DATA` or the cache folder, with `/`; the first part is the data set's name.
+        url: public address of a zip archive that holds it, or None.
+        md5: the archive's published MD5.
+    """
+
+    path: str
+    url: str | None = None
+    md5: str | None = None
+
+
 def cache_folder() -> Path:
     """The platform's cache folder for squat, e.g. `~/.cache/squat` (not created here)."""
     import pooch
@@ -55,9 +70,9 @@ def folders() -> list[Path]:
     return [folder, cache_folder()]
 
 
-def find(source: Source) -> Path | None:
-    """The file where it lies now, unchecked, or None."""
-    return next((path for folder in folders() if (path := folder / source.path).is_file()), None)
+def find(source: Source | Original) -> Path | None:
+    """The file or folder where it lies now, unchecked, or None."""
+    return next((path for folder in folders() if (path := folder / source.path).exists()), None)
 
 
 def locate(source: Source) -> Path:
@@ -92,27 +107,39 @@ def _check(path: Path, source: Source) -> None:
 
 
 def _download(source: Source) -> Path:
-    looked = " and ".join(str(folder / source.path) for folder in folders())
-    place = (
-        f"put it at {cache_folder() / source.path}, or at {source.path} "
-        f"below a folder of yours and set {FOLDER_VARIABLE} to that folder"
-    )
-    name = Path(source.path).name
     if source.url is None:
-        raise ValueError(f"{name}: not found (looked at {looked}) and it has no public address; {place}")
+        raise missing(source)
+    target = cache_folder() / source.path
+    retrieve(source, source.url, f"sha256:{source.sha256}", target)
+    return target
+
+
+def missing(source: Source | Original) -> ValueError:
+    """The error for a file that is nowhere and has no address."""
+    looked = " and ".join(str(folder / source.path) for folder in folders())
+    name = Path(source.path).name
+    return ValueError(f"{name}: not found (looked at {looked}) and it has no public address; {_place(source)}")
+
+
+def retrieve(source: Source | Original, url: str, checksum: str, target: Path) -> None:
+    """Download an address to a file, which appears only once its checksum (`"sha256:..."` or `"md5:..."`) is right.
+
+    Raises:
+        ValueError: the download failed or has another checksum; the message says where to put `source` by hand.
+    """
     import pooch
     import requests
 
-    target = cache_folder() / source.path
     try:
         # pooch writes to a temporary file, compares the checksum, and only then moves it to its place.
-        pooch.retrieve(
-            source.url,
-            known_hash=f"sha256:{source.sha256}",
-            fname=target.name,
-            path=target.parent,
-            progressbar=sys.stderr.isatty(),
-        )
+        pooch.retrieve(url, known_hash=checksum, fname=target.name, path=target.parent, progressbar=sys.stderr.isatty())
     except (OSError, ValueError, requests.RequestException) as error:
-        raise ValueError(f"{name}: download from {source.url} failed ({error}); {place}") from error
-    return target
+        name = Path(source.path).name
+        raise ValueError(f"{name}: download from {url} failed ({error}); {_place(source)}") from error
+
+
+def _place(source: Source | Original) -> str:
+    return (
+        f"put it at {cache_folder() / source.path}, or at {source.path} "
+        f"below a folder of yours and set {FOLDER_VARIABLE} to that folder"
+    )

@@ -11,6 +11,7 @@ from squat.data.readers import read_h5, read_npz, unreadable
 
 READERS = {".npz": read_npz, ".h5": read_h5, ".hdf5": read_h5}
 EVENTS = ("times", "units", "offsets", "time_unit_s")
+STREAMED = ("times", "units")
 NAMES = ("x", *EVENTS, "label", "split", "classes", "channels", "input_scale")
 GUIDE = "docs/how-to/your-data.md describes the layout"
 NUMBERS, INTEGERS = "biuf", "iu"
@@ -63,13 +64,15 @@ class UserFile:
         return value
 
 
-def open_user_file(path: Path) -> UserFile:
-    """Read the arrays of the layout out of an `.npz`, `.h5` or `.hdf5` file.
+def open_user_file(path: Path, stream: bool = False) -> UserFile:
+    """Read the arrays of the layout out of an `.npz`, `.h5` or `.hdf5` file, all but the events if they are streamed.
 
     Raises:
-        ValueError: another ending, or the file is missing or damaged.
+        ValueError: another ending (streamed: no HDF5 ending), or the file is missing or damaged.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise unreadable(path, f"ending {path.suffix!r}; expected one of {', '.join(READERS)}", GUIDE)
-    return UserFile(path, *reader(path, NAMES))
+    if stream and reader is not read_h5:
+        raise unreadable(path, f"stream=True with the ending {path.suffix!r}; expected .h5 or .hdf5", GUIDE)
+    return UserFile(path, *reader(path, [name for name in NAMES if not (stream and name in STREAMED)]))

@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from squat.checks import check_int, check_real
+from squat.checks import check_int, check_real, check_type
 from squat.data.dataset import Dataset, cut
+from squat.data.event_file import EventFile, locate_array
 from squat.data.events import bin_events, dropped_note
 from squat.data.inputs import Frames, Inputs, pack_spikes
 from squat.data.splits import TEST, TRAIN, VALIDATION, deal
-from squat.data.user_arrays import EVENTS, INTEGERS, NUMBERS, UserFile, open_user_file
+from squat.data.stream import EventStream, Grid
+from squat.data.user_arrays import EVENTS, INTEGERS, NUMBERS, STREAMED, UserFile, open_user_file
 
 LARGEST_INPUT = 255
 LATEST = 2**53
@@ -23,13 +25,16 @@ DEAL_PARTS, DEAL_SEED = 10, 0
 PART_OF_DEAL = (TEST, TEST, VALIDATION, *[TRAIN] * (DEAL_PARTS - 3))
 
 
-def load_user_file(path: str | Path, *, steps: int | None = None, bin_ms: float | None = None) -> Dataset:
+def load_user_file(
+    path: str | Path, *, steps: int | None = None, bin_ms: float | None = None, stream: bool = False
+) -> Dataset:
     """A data set from one file: dense `x` or lists of events, `label`, and optionally `split`.
 
     Args:
         path: `.npz`, `.h5` or `.hdf5`.
         steps: for events only: time steps `T`, by default 100.
         bin_ms: for events only: duration of a step in milliseconds, by default 10.
+        stream: for events in HDF5 only: leave them on disk, and read and bin each batch when it is asked for.
 
     Returns:
         The data set. Without `split` in the file, samples are dealt by class: 70 % training, 10 % validation,
@@ -47,12 +52,18 @@ def load_user_file(path: str | Path, *, steps: int | None = None, bin_ms: float 
         >>> len(mine.train), len(mine.validation), len(mine.test), mine.classes, mine.input_shape
         (14, 2, 4, 2, (3,))
     """
-    file = open_user_file(Path(path))
-    dense = "x" in file.arrays
-    if dense == any(name in file.arrays for name in EVENTS):
+    check_type("stream", stream, bool, "True or False")
+    file = open_user_file(Path(path), stream)
+    dense = "x" in file.names
+    if dense == any(name in file.names for name in EVENTS):
         either = "either dense `x`, or events in `times`, `units`, `offsets` and `time_unit_s`"
         raise file.refuse("x", f"the file has {', '.join(file.names) or 'no array'}", either)
-    if dense:
+    if stream and dense:
+        raise file.refuse("x", "dense, with the option `stream`", "events in `times` and `units`")
+    inputs: Inputs
+    if stream:
+        inputs, largest, note = _streamed(file, steps, bin_ms), 1, " They are read batch by batch."
+    elif dense:
         inputs, largest, note = *_dense(file, steps, bin_ms), ""
     else:
         inputs, note = _events(file, steps, bin_ms)
@@ -93,8 +104,7 @@ def _dense(file: UserFile, steps: int | None, bin_ms: float | None) -> tuple[Inp
 
 def _events(file: UserFile, steps: int | None, bin_ms: float | None) -> tuple[Inputs, str]:
     """Binned inputs from `times`, `units`, `offsets`, and a sentence on the events past the last step."""
-    steps = check_int("steps", DEFAULT_STEPS if steps is None else steps, 1)
-    bin_ms = check_real("bin_ms", DEFAULT_BIN_MS if bin_ms is None else bin_ms, 0.0, open_low=True)
+    steps, ticks = _bins(file, steps, bin_ms)
     times = file.array("times", "iuf", (1,), "numbers in [E], in units of `time_unit_s`")
     units = file.array("units", INTEGERS, (1,), "integers in [E], one channel per event")
     if len(times) != len(units):
@@ -106,11 +116,31 @@ def _events(file: UserFile, steps: int | None, bin_ms: float | None) -> tuple[In
         came = f"values from {units.min()} to {units.max()}"
         raise file.refuse("units", came, f"0 to {channels - 1} (`channels` - 1)")
     offsets = _offsets(file, len(times))
-    if "time_unit_s" not in file.arrays:
-        raise file.refuse("time_unit_s", "missing", "one positive number, the seconds in a unit of `times`")
-    ticks = bin_ms / 1000 / file.scalar("time_unit_s", 1.0)
     spikes, dropped = bin_events(times, units, offsets, steps=steps, channels=channels, ticks_per_bin=ticks)
     return spikes, dropped_note(dropped, len(times))
+
+
+def _streamed(file: UserFile, steps: int | None, bin_ms: float | None) -> EventStream:
+    """The same inputs, read when they are asked for; so is an event out of range only then found."""
+    steps, ticks = _bins(file, steps, bin_ms)
+    times, units = (locate_array(file.path, name) for name in STREAMED)
+    if times.length != units.length:
+        raise file.refuse("units", f"{units.length} events", f"{times.length}, as many as in `times`")
+    if "channels" not in file.arrays:
+        raise file.refuse("channels", "missing", "one integer, the number of channels, in a file that is streamed")
+    channels = file.count("channels", 1, 1)
+    offsets = _offsets(file, times.length)
+    events = EventFile(file.path, times, units, offsets)
+    return EventStream(events, torch.arange(len(offsets) - 1), Grid((1, 1, channels)), steps, ticks, (channels,))
+
+
+def _bins(file: UserFile, steps: int | None, bin_ms: float | None) -> tuple[int, float]:
+    """Number of bins, and the width of one in units of the file's times."""
+    steps = check_int("steps", DEFAULT_STEPS if steps is None else steps, 1)
+    bin_ms = check_real("bin_ms", DEFAULT_BIN_MS if bin_ms is None else bin_ms, 0.0, open_low=True)
+    if "time_unit_s" not in file.arrays:
+        raise file.refuse("time_unit_s", "missing", "one positive number, the seconds in a unit of `times`")
+    return steps, bin_ms / 1000 / file.scalar("time_unit_s", 1.0)
 
 
 def _offsets(file: UserFile, events: int) -> np.ndarray:

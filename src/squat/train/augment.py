@@ -1,4 +1,6 @@
-"""Augmentation of spike data: shifts of channels and of time, jitter of single events, dropped events.
+"""Augmentation of spike data: mirroring, shifts of channels and of time, stretched time, jittered and dropped events.
+
+This is for frames in memory; events on disk are varied in the same ways before they are binned (`squat.data.stream`).
 
 Every kind has its own random stream of `(seed, epoch, step, rank)`, so switching one on leaves the others' draws alone.
 """
@@ -29,7 +31,7 @@ class Place:
 
 
 def augment(x: Tensor, config: AugmentConfig, place: Place) -> Tensor:
-    """The batch with all active kinds of augmentation, applied in the order of the config's fields.
+    """The batch with all active kinds of augmentation: in space, then in time, then event by event.
 
     Args:
         x: `[T, B, C]` or `[T, B, C, H, W]`, events as positive numbers, 0 elsewhere; left as it is.
@@ -52,10 +54,15 @@ def augment(x: Tensor, config: AugmentConfig, place: Place) -> Tensor:
         return x
     if x.shape[0] > 1 and x.stride(0) == 0:
         raise ValueError("augment: expected spike data, got a batch that is constant over time; leave augmentation off")
+    if config.flip:
+        chosen = torch.randint(2, (x.shape[1],), generator=place.generator(streams.FLIP))
+        x = mirror(x, chosen.bool())
     if config.channel_shift:
         generator = place.generator(streams.CHANNEL_SHIFT)
         for axis in (-1,) if x.dim() == 3 else (-1, -2):
             x = shift(x, axis, _offsets(config.channel_shift, x.shape[1], generator))
+    if config.time_warp:
+        x = warp(x, config.time_warp, place.generator(streams.TIME_WARP))
     if config.time_shift:
         x = shift(x, 0, _offsets(config.time_shift, x.shape[1], place.generator(streams.TIME_SHIFT)))
     if config.time_jitter:
@@ -63,6 +70,35 @@ def augment(x: Tensor, config: AugmentConfig, place: Place) -> Tensor:
     if config.event_drop:
         x = drop_events(x, config.event_drop, place.generator(streams.EVENT_DROP))
     return x
+
+
+def mirror(x: Tensor, chosen: Tensor) -> Tensor:
+    """`x [T, B, ...]` with the last axis of the samples `chosen` (bool `[B]`) turned round.
+
+    Example:
+        >>> mirror(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), torch.tensor([True, False]))
+        tensor([[[2., 1.],
+                 [3., 4.]]])
+    """
+    mirrored = x.clone()
+    mirrored[:, chosen] = x[:, chosen].flip(-1)
+    return mirrored
+
+
+def warp(x: Tensor, reach: float, generator: torch.Generator) -> Tensor:
+    """Each sample of `x [T, B, ...]` with its times multiplied by a factor in `[1 - reach, 1 + reach]`.
+
+    What is in step t counts as at t + 1/2; of events that meet the largest stays, what falls past the end is lost.
+
+    Example:
+        >>> warp(torch.ones(4, 1, 1), 0.5, torch.Generator().manual_seed(0)).flatten()
+        tensor([1., 0., 1., 1.])
+    """
+    steps, samples = x.shape[:2]
+    factors = 1 + reach * (2 * torch.rand(samples, generator=generator, dtype=torch.float64) - 1)
+    target = ((torch.arange(steps)[:, None] + 0.5) * factors).long().clamp(max=steps).to(x.device)
+    target = target.view(steps, samples, *[1] * (x.dim() - 2)).expand_as(x)
+    return x.new_zeros(steps + 1, *x.shape[1:]).scatter_reduce_(0, target, x, "amax")[:steps]
 
 
 def shift(x: Tensor, axis: int, offsets: Tensor) -> Tensor:

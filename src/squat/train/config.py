@@ -73,6 +73,8 @@ class AugmentConfig:
         time_shift: largest shift of a whole sample in time, in steps.
         time_jitter: largest shift of a single event in time, in steps.
         event_drop: probability that an event is dropped, in [0, 1).
+        flip: mirror columns (flat data: channels) of every other sample, on average.
+        time_warp: times of a sample are multiplied by a factor within this of 1, in [0, 1).
 
     Raises:
         TypeError, ValueError: for values outside these ranges.
@@ -86,6 +88,8 @@ class AugmentConfig:
     time_shift: int = 0
     time_jitter: int = 0
     event_drop: float = 0.0
+    flip: bool = False
+    time_warp: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("channel_shift", "time_shift", "time_jitter"):
@@ -93,6 +97,10 @@ class AugmentConfig:
         object.__setattr__(self, "event_drop", check_real("event_drop", self.event_drop, 0.0, 1.0))
         if self.event_drop == 1.0:
             raise ValueError("event_drop=1.0: expected a probability in [0, 1); at 1 no event would be left")
+        check_type("flip", self.flip, bool, "True or False")
+        object.__setattr__(self, "time_warp", check_real("time_warp", self.time_warp, 0.0, 1.0))
+        if self.time_warp == 1.0:
+            raise ValueError("time_warp=1.0: expected a number in [0, 1); at 1 all events could fall into one step")
 
     @property
     def active(self) -> bool:
@@ -100,8 +108,10 @@ class AugmentConfig:
         return self != AugmentConfig()
 
     def to_json(self) -> dict[str, Any]:
-        """The config as JSON values; `from_json` is the inverse."""
-        return encode_fields(self)
+        """The config as JSON values; `from_json` is the inverse. `flip` and `time_warp` are there if they are on:
+        they came later, and the id of a run that does not use them must stay what it was."""
+        document = encode_fields(self)
+        return {key: value for key, value in document.items() if value or key not in ("flip", "time_warp")}
 
     @classmethod
     def from_json(cls, document: Any) -> AugmentConfig:

@@ -14,6 +14,7 @@ from squat.checks import check_choice, check_int, check_type
 from squat.models.network import Network
 from squat.models.readout import predict, tied
 from squat.neurons import LIF, RLIF
+from squat.train.ahead import ahead
 from squat.train.config import LOSSES
 from squat.train.losses import loss_of
 from squat.train.threads import threads as use_threads
@@ -99,8 +100,8 @@ def evaluate(
 
 def batches(split: Split, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The split in order, `batch_size` samples at a time."""
-    for indices in torch.arange(len(split)).split(batch_size):
-        yield split.batch(indices)
+    chosen = torch.arange(len(split)).split(batch_size)
+    return ahead(split.batch, chosen) if split.streamed else map(split.batch, chosen)
 
 
 class _Totals:

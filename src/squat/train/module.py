@@ -31,10 +31,12 @@ class TrainingModule(pl.LightningModule):
         network: trained in place.
         config: of the run.
         validation: evaluated in full, on every device, after each epoch; an empty split is skipped.
+        augments: whether a step augments its batch; False if the loader does.
     """
 
-    def __init__(self, network: Network, config: RunConfig, validation: Split) -> None:
+    def __init__(self, network: Network, config: RunConfig, validation: Split, augments: bool = True) -> None:
         super().__init__()
+        self.augments = augments
         self.network = network
         self.config = config
         self.validation = validation
@@ -58,7 +60,7 @@ class TrainingModule(pl.LightningModule):
         x, labels = batch
         train = self.config.train
         place = Place(self.config.seed, self.current_epoch, batch_idx, self.global_rank)
-        scores = self.network(augment(x, train.augment, place))
+        scores = self.network(augment(x, train.augment, place) if self.augments else x)
         loss = loss_of(scores, labels, x.shape[0], train.loss, train.logit_scale)
         value = loss.item()
         if not math.isfinite(value):

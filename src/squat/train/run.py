@@ -154,7 +154,8 @@ def _train(config: RunConfig, data: Dataset, folder: Path, progress: bool, tenso
     from squat.train.progress import ProgressLine
 
     train = config.train
-    module = TrainingModule(build_network(config.network, config.seed), config, data.validation)
+    network = build_network(config.network, config.seed)
+    module = TrainingModule(network, config, data.validation, augments=not data.train.streamed)
     bar = [ProgressLine(config.data.name)] if progress and ProgressLine.watched() else []
     trainer = Trainer(
         accelerator=train.accelerator,
@@ -170,7 +171,7 @@ def _train(config: RunConfig, data: Dataset, folder: Path, progress: bool, tenso
         limit_val_batches=0,
         num_sanity_val_steps=0,
     )
-    loader = training_loader(data.train, train.batch_size, config.seed)
+    loader = training_loader(data.train, train.batch_size, config.seed, train.augment)
     trainer.fit(module, loader, ckpt_path=folder / CHECKPOINT_NAME if resume else None, weights_only=True)
 
 

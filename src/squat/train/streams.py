@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-ORDER, CHANNEL_SHIFT, TIME_SHIFT, TIME_JITTER, EVENT_DROP = range(5)
+ORDER, CHANNEL_SHIFT, TIME_SHIFT, TIME_JITTER, EVENT_DROP, FLIP, TIME_WARP = range(7)
 """Names of the streams; the numbers are part of what makes runs repeatable."""
 
 

@@ -1,0 +1,99 @@
+"""The compiled loop that puts the events of a batch into its frames, and varies them on the way (numba, CPU).
+
+It releases Python's lock, so the next batch is binned while the present one trains. Random numbers are hashes of where
+they are used, so a batch depends on nothing but seed, epoch and samples.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from squat.ops.encoder import EXACT
+
+GOLDEN, FIRST, SECOND = (np.uint64(word) for word in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+FLIP, SHIFT_X, SHIFT_Y, WARP, SHIFT_T, JITTER, DROP = range(7)
+"""What a number is drawn for; the order is part of what makes runs repeatable."""
+
+
+@njit(**EXACT)
+def draw(key, place):
+    """64 random bits of a key and a place: SplitMix64's output number `place` from the state `key`."""
+    word = key + (np.uint64(place) + np.uint64(1)) * GOLDEN
+    word = (word ^ (word >> np.uint64(30))) * FIRST
+    word = (word ^ (word >> np.uint64(27))) * SECOND
+    return word ^ (word >> np.uint64(31))
+
+
+@njit(**EXACT)
+def whole_within(reach, bits):
+    """A whole number from `-reach` to `reach`."""
+    return np.int64((bits >> np.uint64(33)) % np.uint64(2 * reach + 1)) - reach
+
+
+@njit(**EXACT)
+def share(bits):
+    """A number in [0, 1), a multiple of 2**-53."""
+    return np.float64(bits >> np.uint64(11)) * 2.0**-53
+
+
+@njit(**EXACT)
+def sample_change(vary, key, rows):
+    """How one sample is varied: flipped or not, columns, rows and steps it moves, factor on its times."""
+    flip = vary[2] and (draw(key, FLIP) & np.uint64(1)) == np.uint64(1)
+    dx = whole_within(vary[3], draw(key, SHIFT_X))
+    dy = whole_within(vary[3], draw(key, SHIFT_Y)) if rows > 1 else 0
+    stretch = 1.0 + vary[4] * (2.0 * share(draw(key, WARP)) - 1.0) if vary[4] > 0 else 1.0
+    return flip, dx, dy, stretch, whole_within(vary[5], draw(key, SHIFT_T))
+
+
+@njit(**EXACT)
+def step_of(time, stretch, whole, width):
+    """Bin of a time: `floor(time * stretch / width)`, in integers where the width is whole and nothing is stretched."""
+    if stretch == 1.0 and whole > 0:
+        return time // whole
+    return np.int64(time * stretch // width)
+
+
+@njit(nogil=True, **EXACT)
+def bin_into(out, times, units, counts, samples, cells, grid, ticks, vary):
+    """Set the cells of `out` that have an event to 1.
+
+    Args:
+        out: float32 `[T, B, cells]`, zeros.
+        times: integers `[E]`, times of the events of the batch, sample after sample.
+        units: integers `[E]`, their channels.
+        counts: int64 `[B]`, events of each sample.
+        samples: int64 `[B]`, what the random numbers of a sample hang on.
+        cells: int64 `[channels]`, cell of each channel.
+        grid: planes, rows and columns of the cells.
+        ticks: width of a bin as an integer (0 if it is none) and as a float.
+        vary: seed, epoch, flip, channel_shift, time_warp, time_shift, time_jitter, event_drop.
+
+    Returns:
+        -1, or the position of the first event with a channel or time out of range.
+    """
+    event = 0
+    for b in range(len(counts)):
+        key = draw(draw(draw(np.uint64(vary[0]), 0), vary[1]), samples[b])
+        flip, dx, dy, stretch, dt = sample_change(vary, key, grid[1])
+        jitters, drops = draw(key, JITTER), draw(key, DROP)
+        for n in range(counts[b]):
+            time, unit = np.int64(times[event]), np.int64(units[event])
+            if time < 0 or unit < 0 or unit >= len(cells):
+                return event
+            event += 1
+            step = step_of(time, stretch, ticks[0], ticks[1]) + dt
+            if vary[6] > 0:
+                step += whole_within(vary[6], draw(jitters, n))
+            if step < 0 or step >= out.shape[0] or (vary[7] > 0 and share(draw(drops, n)) < vary[7]):
+                continue
+            cell = cells[unit]
+            if flip or dx != 0 or dy != 0:
+                column, row = cell % grid[2], cell // grid[2] % grid[1]
+                moved = (grid[2] - 1 - column if flip else column) + dx
+                if moved < 0 or moved >= grid[2] or row + dy < 0 or row + dy >= grid[1]:
+                    continue
+                cell += moved - column + dy * grid[2]
+            out[step, b, cell] = 1.0
+    return -1
