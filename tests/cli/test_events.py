@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from event_formats import spoken, write_heidelberg, write_shd
+from event_formats import spoken, write_heidelberg, write_own_events, write_shd
 from squat.data import sources
 
 
@@ -41,6 +41,20 @@ def test_shd_trains_runs_and_describes_itself(squat, shd, tmp_path):
     assert json.loads(ran.stdout)["accuracy"] == json.loads(trained.stdout)["test_accuracy"]
     shown = squat("data", "shd", *words(shd)[2:], "--json")
     assert json.loads(shown.stdout)["samples"] == {"train": 180, "validation": 20, "test": 40}
+
+
+def test_a_users_file_is_streamed_on_request(squat, tmp_path):
+    path = write_own_events(tmp_path / "own.h5")
+    options = ("--data", path, "--data-option", "stream=true", "--data-option", "steps=10")
+    network = ("--hidden", "8", "--epochs", "1", "--out", tmp_path / "run")
+    result = squat("train", *options, *network)
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["options"]["stream"] is True
+    refused = squat("data", "shd", "--data-option", "folder=1")
+    assert (refused.exit_code, refused.stderr) == (2, REFUSED)
+
+
+REFUSED = "squat data: folder=1: expected the path of a folder, as text\n"
 
 
 def corrupt(path: Path) -> None:

@@ -52,8 +52,8 @@ def plain_frames(times, units, offsets, grid: Grid, steps: int, ticks: float, va
         dx, dy = whole(vary.channel_shift, draw(key, 1)), whole(vary.channel_shift, draw(key, 2)) * (rows > 1)
         stretch = 1 + vary.time_warp * (2 * (draw(key, 3) >> 11) * 2.0**-53 - 1)
         for place, (time, unit) in enumerate(zip(times[first:last], units[first:last], strict=True)):
-            value = np.array([time]) if stretch == 1 else np.array([time]) * stretch
-            step = int(bin_of(value, ticks)[0]) + whole(vary.time_shift, draw(key, 4))
+            step = int(bin_of(np.array([time]), ticks)[0] if stretch == 1 else int(time) * (stretch / ticks))
+            step += whole(vary.time_shift, draw(key, 4))
             step += whole(vary.time_jitter, draw(draw(key, 5), place))
             plane, row, column = np.unravel_index(int(unit), grid.sensor)
             row, column = row // grid.block[0], column // grid.block[1]

@@ -177,12 +177,14 @@ def test_a_bad_file_is_refused(tmp_path, arrays, message):
 def test_the_guide_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     guide = Path(__file__).parents[2] / "docs" / "how-to" / "your-data.md"
-    dense_example, events_example = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
+    dense_example, events_example, stream_example = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
     names: dict = {}
     exec(compile(dense_example, str(guide), "exec"), names)
     assert (names["mine"].classes, names["mine"].input_scale) == (4, 1 / 255)
     exec(compile(events_example, str(guide), "exec"), names)
     assert names["x"].shape == (50, 8, 64)
+    exec(compile(stream_example, str(guide), "exec"), names)
+    assert torch.equal(names["mine"].train.batch(torch.arange(8))[0], names["x"])
 
 
 def test_binning_options_are_for_events(write):

@@ -61,14 +61,14 @@ def weight_spec(text: str) -> IntWeight | None:
 
 
 def key_values(option: str, pairs: list[str]) -> dict[str, Any]:
-    """`KEY=VALUE` words as a dictionary; values that read as integers or numbers become such.
+    """`KEY=VALUE` words as a dictionary; values that read as integers, numbers, true or false become such.
 
     Raises:
         ValueError: for a word without `=`.
 
     Example:
-        >>> key_values("--data-option", ["steps=25", "mode=static"])
-        {'steps': 25, 'mode': 'static'}
+        >>> key_values("--data-option", ["steps=25", "mode=static", "stream=true"])
+        {'steps': 25, 'mode': 'static', 'stream': True}
     """
     result: dict[str, Any] = {}
     for pair in pairs:
@@ -142,7 +142,9 @@ def _arguments(option: str, kind: type, pairs: list[str]) -> dict[str, Any]:
     return arguments
 
 
-def _value(text: str) -> int | float | str:
+def _value(text: str) -> bool | int | float | str:
+    if text in ("true", "false"):
+        return text == "true"
     for kind in (int, float):
         try:
             return kind(text)

@@ -49,14 +49,14 @@ def sample_change(vary, key, rows):
 
 @njit(**EXACT)
 def step_of(time, stretch, whole, width):
-    """Bin of a time: `floor(time * stretch / width)`, in integers where the width is whole and nothing is stretched."""
-    if stretch == 1.0 and whole > 0:
-        return time // whole
-    return np.int64(time * stretch // width)
+    """Bin of a time: `floor(time / width)`, exact where nothing is stretched, or `floor(time * (stretch / width))`."""
+    if stretch != 1.0:
+        return np.int64(time * (stretch / width))
+    return time // whole if whole > 0 else np.int64(time // width)
 
 
 @njit(nogil=True, **EXACT)
-def bin_into(out, times, units, counts, samples, cells, grid, ticks, vary):
+def bin_into(out, times, units, counts, samples, places, grid, ticks, vary):
     """Set the cells of `out` that have an event to 1.
 
     Args:
@@ -65,7 +65,7 @@ def bin_into(out, times, units, counts, samples, cells, grid, ticks, vary):
         units: integers `[E]`, their channels.
         counts: int64 `[B]`, events of each sample.
         samples: int64 `[B]`, what the random numbers of a sample hang on.
-        cells: int64 `[channels]`, cell of each channel.
+        places: int64 `[3, channels]`, cell of each channel, and the cell's row and column.
         grid: planes, rows and columns of the cells.
         ticks: width of a bin as an integer (0 if it is none) and as a float.
         vary: seed, epoch, flip, channel_shift, time_warp, time_shift, time_jitter, event_drop.
@@ -80,7 +80,7 @@ def bin_into(out, times, units, counts, samples, cells, grid, ticks, vary):
         jitters, drops = draw(key, JITTER), draw(key, DROP)
         for n in range(counts[b]):
             time, unit = np.int64(times[event]), np.int64(units[event])
-            if time < 0 or unit < 0 or unit >= len(cells):
+            if time < 0 or unit < 0 or unit >= places.shape[1]:
                 return event
             event += 1
             step = step_of(time, stretch, ticks[0], ticks[1]) + dt
@@ -88,9 +88,9 @@ def bin_into(out, times, units, counts, samples, cells, grid, ticks, vary):
                 step += whole_within(vary[6], draw(jitters, n))
             if step < 0 or step >= out.shape[0] or (vary[7] > 0 and share(draw(drops, n)) < vary[7]):
                 continue
-            cell = cells[unit]
+            cell = places[0, unit]
             if flip or dx != 0 or dy != 0:
-                column, row = cell % grid[2], cell // grid[2] % grid[1]
+                row, column = places[1, unit], places[2, unit]
                 moved = (grid[2] - 1 - column if flip else column) + dx
                 if moved < 0 or moved >= grid[2] or row + dy < 0 or row + dy >= grid[1]:
                     continue

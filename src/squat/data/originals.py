@@ -7,6 +7,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from squat.checks import check_type
 from squat.data import sources
 from squat.data.sources import Original
 
@@ -19,11 +20,12 @@ def original_folder(files: tuple[Original, ...], folder: str | None) -> Path:
         folder: the user's folder, which holds them without that name, or None to look in the usual places.
 
     Raises:
+        TypeError: `folder` is no text.
         ValueError: `folder` is none or lacks a file; a file is nowhere and cannot be downloaded.
     """
     name = Path(files[0].path).parts[0]
     if folder is not None:
-        root = Path(folder).expanduser()
+        root = Path(check_type("folder", folder, str, "the path of a folder, as text")).expanduser()
         for file in files:
             if not (wanted := root / Path(file.path).relative_to(name)).exists():
                 raise ValueError(f"folder={folder!r}: no {wanted}; name the folder that holds the files of {name}")

@@ -26,7 +26,7 @@ class Grid:
         block: rows and columns that become one cell, which has an event if any of them has; they divide the sensor's.
 
     Example:
-        >>> Grid((1, 1, 6), (1, 2)).cells().tolist(), Grid((2, 4, 4), (2, 2)).shape
+        >>> Grid((1, 1, 6), (1, 2)).places()[0].tolist(), Grid((2, 4, 4), (2, 2)).shape
         ([0, 0, 1, 1, 2, 2], (2, 2, 2))
     """
 
@@ -39,11 +39,12 @@ class Grid:
         planes, rows, columns = self.sensor
         return planes, rows // self.block[0], columns // self.block[1]
 
-    def cells(self) -> np.ndarray:
-        """Cell of each channel, int64 `[channels]`."""
+    def places(self) -> np.ndarray:
+        """Cell of each channel, and the cell's row and column, int64 `[3, channels]`."""
         planes, rows, columns = np.indices(self.sensor)
-        place = (planes, rows // self.block[0], columns // self.block[1])
-        return np.ravel_multi_index(place, self.shape).reshape(-1).astype(np.int64)
+        rows, columns = rows // self.block[0], columns // self.block[1]
+        cells = np.ravel_multi_index((planes, rows, columns), self.shape)
+        return np.stack([cells, rows, columns]).reshape(3, -1)
 
 
 @dataclass(frozen=True)
@@ -130,14 +131,14 @@ class EventStream(Inputs):
 
         samples = self.samples.index_select(0, indices).numpy()
         times, units, counts = self.file.read(samples)
-        cells = self.grid.cells()
+        places = self.grid.places()
         frames = torch.zeros(self.steps, len(samples), int(np.prod(self.grid.shape)))
         ticks = (whole_ticks(self.ticks), float(self.ticks))
-        place = (times, units, counts, samples, cells, self.grid.shape, ticks, astuple(variation))
-        if (bad := bin_into(frames.numpy(), *place)) >= 0:
+        events = (times, units, counts, samples, places, self.grid.shape, ticks, astuple(variation))
+        if (bad := bin_into(frames.numpy(), *events)) >= 0:
             sample = samples[np.searchsorted(np.cumsum(counts), bad, side="right")]
             came = f"sample {sample} has an event of time {times[bad]} in channel {units[bad]}"
-            expected = f"expected times >= 0 and channels from 0 to {len(cells) - 1}"
+            expected = f"expected times >= 0 and channels from 0 to {places.shape[1] - 1}"
             raise unreadable(self.file.path, f"{came}; {expected}", AGAIN)
         return frames.view(self.steps, len(samples), *self.shape)
 
