@@ -66,16 +66,16 @@ import json, os, pathlib, signal, sys
 from squat.data.event_file import EventFile
 from squat.train import RunConfig, fit
 
-real, remaining = EventFile.read, int(sys.argv[2])
+real, remaining = EventFile.mapped, int(sys.argv[2])
 
-def read(*args):
+def mapped(*args):
     global remaining
     remaining -= 1
     if remaining == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*args)
 
-EventFile.read = read
+EventFile.mapped = mapped
 fit(RunConfig.from_json(json.loads(sys.stdin.read())), pathlib.Path(sys.argv[1]))
 """
 

@@ -56,15 +56,15 @@ def step_of(time, stretch, whole, width):
 
 
 @njit(nogil=True, **EXACT)
-def bin_into(out, times, units, counts, samples, places, grid, ticks, vary):
+def bin_into(out, times, units, offsets, samples, places, grid, ticks, vary):
     """Set the cells of `out` that have an event to 1.
 
     Args:
         out: float32 `[T, B, cells]`, zeros.
-        times: integers `[E]`, times of the events of the batch, sample after sample.
+        times: integers `[E]`, times of all events.
         units: integers `[E]`, their channels.
-        counts: int64 `[B]`, events of each sample.
-        samples: int64 `[B]`, what the random numbers of a sample hang on.
+        offsets: int64 `[N + 1]`, where the events of each sample begin.
+        samples: int64 `[B]`, the batch.
         places: int64 `[3, channels]`, cell of each channel, and the cell's row and column.
         grid: planes, rows and columns of the cells.
         ticks: width of a bin as an integer (0 if it is none) and as a float.
@@ -73,20 +73,19 @@ def bin_into(out, times, units, counts, samples, places, grid, ticks, vary):
     Returns:
         -1, or the position of the first event with a channel or time out of range.
     """
-    event = 0
-    for b in range(len(counts)):
+    for b in range(len(samples)):
         key = draw(draw(draw(np.uint64(vary[0]), 0), vary[1]), samples[b])
         flip, dx, dy, stretch, dt = sample_change(vary, key, grid[1])
         jitters, drops = draw(key, JITTER), draw(key, DROP)
-        for n in range(counts[b]):
+        begin = offsets[samples[b]]
+        for event in range(begin, offsets[samples[b] + 1]):
             time, unit = np.int64(times[event]), np.int64(units[event])
             if time < 0 or unit < 0 or unit >= places.shape[1]:
                 return event
-            event += 1
             step = step_of(time, stretch, ticks[0], ticks[1]) + dt
             if vary[6] > 0:
-                step += whole_within(vary[6], draw(jitters, n))
-            if step < 0 or step >= out.shape[0] or (vary[7] > 0 and share(draw(drops, n)) < vary[7]):
+                step += whole_within(vary[6], draw(jitters, event - begin))
+            if step < 0 or step >= out.shape[0] or (vary[7] > 0 and share(draw(drops, event - begin)) < vary[7]):
                 continue
             cell = places[0, unit]
             if flip or dx != 0 or dy != 0:

@@ -1,12 +1,11 @@
-"""Event lists that stay on disk: an HDF5 file in the layout of `docs/how-to/your-data.md`, read sample by sample.
+"""Event lists that stay on disk: an HDF5 file in the layout of `docs/how-to/your-data.md`, mapped batch by batch.
 
-`times` and `units` lie in one piece each, so a sample is two positional reads. Reads rather than a memory map: pages
-of a map count as the process's memory until the system wants them back, and a file cut short under it is a crash.
+`times` and `units` lie in one piece each. A map lives as long as one batch is made: pages that were read count as the
+process's memory while they are mapped, and so that is never more than a batch.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +31,8 @@ class EventFile:
 
     Args:
         path: the HDF5 file.
-        times, units: where its arrays of these names lie.
+        times: where its array of times lies.
+        units: where its array of channels lies.
         offsets: int64 `[N + 1]`: events of sample n are `offsets[n] : offsets[n+1]`.
 
     Example:
@@ -41,8 +41,8 @@ class EventFile:
         >>> with h5py.File(path, "w") as file:
         ...     file["times"], file["units"] = np.array([3, 8, 1], np.uint32), np.array([0, 2, 1], np.uint16)
         >>> file = EventFile(path, locate_array(path, "times"), locate_array(path, "units"), np.array([0, 2, 3]))
-        >>> [array.tolist() for array in file.read(np.array([1, 0]))]
-        [[1, 3, 8], [1, 0, 2], [1, 2]]
+        >>> [array.tolist() for array in file.mapped()], file.sample_of(2)
+        ([[3, 8, 1], [0, 2, 1]], 1)
     """
 
     path: Path
@@ -50,41 +50,25 @@ class EventFile:
     units: Extent
     offsets: np.ndarray
 
-    def read(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Events of some samples.
-
-        Args:
-            samples: int64 `[B]`, positions in the file.
-
-        Returns:
-            `times` and `units` `[E]`, sample after sample, and int64 `[B]`, the number of events of each.
+    def mapped(self) -> tuple[np.ndarray, np.ndarray]:
+        """All times and channels, mapped into memory: only what is looked at is read.
 
         Raises:
             ValueError: the file is gone or has become shorter since it was opened.
         """
-        first = self.offsets[samples]
-        counts = self.offsets[samples + 1] - first
         try:
-            with self.path.open("rb", buffering=0) as file:
-                times, units = (
-                    _read_pieces(file.fileno(), extent, first, counts) for extent in (self.times, self.units)
-                )
-        except (OSError, EOFError) as error:
+            return self._map(self.times), self._map(self.units)
+        except (OSError, ValueError) as error:
             raise unreadable(self.path, f"has changed since it was opened ({error})", "leave it alone") from error
-        return times, units, counts
 
+    def _map(self, extent: Extent) -> np.ndarray:
+        if extent.length == 0:
+            return np.empty(0, extent.dtype)
+        return np.memmap(self.path, extent.dtype, "r", extent.start, (extent.length,))
 
-def _read_pieces(descriptor: int, extent: Extent, first: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    values = np.empty(int(counts.sum()), dtype=extent.dtype)
-    space = memoryview(values.view(np.uint8))  # type: ignore[arg-type]
-    done, size = 0, extent.dtype.itemsize
-    for start, count in zip((extent.start + first * size).tolist(), (counts * size).tolist(), strict=True):
-        while count:
-            got = os.preadv(descriptor, [space[done : done + count]], start)
-            if got == 0:
-                raise EOFError(f"no data at byte {start}")
-            start, count, done = start + got, count - got, done + got
-    return values
+    def sample_of(self, event: int) -> int:
+        """The sample to which an event belongs."""
+        return int(np.searchsorted(self.offsets, event, side="right")) - 1
 
 
 def locate_array(path: Path, name: str) -> Extent:

@@ -130,14 +130,13 @@ class EventStream(Inputs):
         from squat.data.binning import bin_into
 
         samples = self.samples.index_select(0, indices).numpy()
-        times, units, counts = self.file.read(samples)
+        times, units = self.file.mapped()
         places = self.grid.places()
         frames = torch.zeros(self.steps, len(samples), int(np.prod(self.grid.shape)))
         ticks = (whole_ticks(self.ticks), float(self.ticks))
-        events = (times, units, counts, samples, places, self.grid.shape, ticks, astuple(variation))
+        events = (times, units, self.file.offsets, samples, places, self.grid.shape, ticks, astuple(variation))
         if (bad := bin_into(frames.numpy(), *events)) >= 0:
-            sample = samples[np.searchsorted(np.cumsum(counts), bad, side="right")]
-            came = f"sample {sample} has an event of time {times[bad]} in channel {units[bad]}"
+            came = f"sample {self.file.sample_of(bad)} has an event of time {times[bad]} in channel {units[bad]}"
             expected = f"expected times >= 0 and channels from 0 to {places.shape[1] - 1}"
             raise unreadable(self.file.path, f"{came}; {expected}", AGAIN)
         return frames.view(self.steps, len(samples), *self.shape)
