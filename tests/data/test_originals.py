@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import io
+import sys
 import threading
 import zipfile
 
@@ -85,6 +87,16 @@ def test_files_are_converted_once_and_anew_when_they_change(shd_folder, tmp_path
     write_heidelberg(folder / "shd_train.h5", *spoken(60, 20, seed=5))
     assert len(load("shd", folder=str(folder)).train) == 54
     assert len(list((cache / "converted").iterdir())) == 2
+
+
+def test_a_watched_conversion_counts(shd_folder, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert len(load("shd", folder=str(shd_folder)).test) == 20
+    assert f"reading {shd_folder.name} once" in sys.stderr.getvalue()
 
 
 def damaged_shd(folder, change):

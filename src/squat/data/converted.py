@@ -7,6 +7,7 @@ fingerprint of the originals (folder, names, sizes, times of change), so other o
 from __future__ import annotations
 
 import hashlib
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -79,8 +80,19 @@ def converted(originals: Originals, channels: int) -> Path:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            write_events(temporary, channels, originals.recordings(), originals.held_out)
+            write_events(temporary, channels, _watched(originals), originals.held_out)
     return path
+
+
+def _watched(originals: Originals) -> Iterable[Recording]:
+    """The recordings, counted on stderr where that is a terminal: thousands of files take a while."""
+    if not sys.stderr.isatty():
+        return originals.recordings()
+    from rich.console import Console
+    from rich.progress import track
+
+    what = f"reading {originals.root.name} once"
+    return track(originals.recordings(), what, console=Console(stderr=True), transient=True)
 
 
 def write_events(path: Path, channels: int, recordings: Iterable[Recording], held_out: HeldOut) -> None:
