@@ -26,7 +26,7 @@ CLASSES = 11
 HEADER = ["class", "startTime_usec", "endTime_usec"]
 VALIDATION_SHARE, VALIDATION_SEED = 6, 0
 LICENCE = "CC BY 4.0; IBM, A. Amir and others"
-SUMMARY = "1,342 event-camera recordings of 11 hand gestures by 29 people, from the original files"
+SUMMARY = "11 hand gestures by 29 people seen by an event camera, from the original files"
 
 
 def load_dvs_gesture(
