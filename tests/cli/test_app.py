@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from squat.data import DATASETS
+
 VERBS = ("train", "ablate", "report", "calibrate", "run", "check", "lower", "inspect", "bench", "data")
 
 
@@ -145,7 +147,7 @@ def test_data_lists_every_data_set_and_what_to_put_where(squat, monkeypatch, tmp
     assert "or below a folder that SQUAT_DATA names" in lines
     assert "fashion_mnist/train-images-idx3-ubyte.gz is downloaded on first use" in lines
     rows = json.loads(squat("data", "--json").stdout)
-    assert [row["name"] for row in rows] == ["spoken_digits", "fashion_mnist", "nmnist_small"]
+    assert [row["name"] for row in rows] == list(DATASETS)
 
 
 def test_data_shows_one_data_set(squat):
