@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from squat.layers.checkpoint import checkpoint_over_time
     from squat.layers.sequential import Sequential
     from squat.models import Network
-    from squat.neurons import LI, LIF, RLIF, LIFState
+    from squat.neurons import LI, LIF, RLIF, Lapicque, LIFState
     from squat.ptq import calibrate
     from squat.quant import levels
     from squat.quant.encoder import quantize_state
@@ -54,6 +54,7 @@ _HOME = {
     "LI": "squat.neurons",
     "RLIF": "squat.neurons",
     "LIFState": "squat.neurons",
+    "Lapicque": "squat.neurons",
     "Network": "squat.models",
     "calibrate": "squat.ptq",
     "lower": "squat.integer.lower",
@@ -74,6 +75,7 @@ __all__ = [
     "Flatten",
     "IntWeight",
     "LIFState",
+    "Lapicque",
     "Linear",
     "Network",
     "Sequential",

@@ -39,6 +39,7 @@ def copy_weighted(module: Linear | Conv2d, neuron: Any, name: str, shape: Shape)
         recurrent_unit=1, stride=stride, padding=padding, neurons=None, weight_shift=weight_shift,
     )  # fmt: skip
     if neuron is not None:
+        scale, bias = neuron.receive(scale), None if bias is None else neuron.receive(bias)
         layer = replace(layer, neurons=_copy_neurons(neuron, w_int.dtype, scale, bias, int(bound), layer))
     return layer, scale, bias
 

@@ -27,7 +27,7 @@ from squat.neurons import LI, RLIF
 from squat.neurons.base import Neuron
 
 USE_SUMS = "use SumPool2d, and input_scale in the next layer"
-USE_KNOWN = "lowered are Linear, Conv2d, LIF, LI, RLIF, SumPool2d and Flatten"
+USE_KNOWN = "lowered are Linear, Conv2d, LIF, Lapicque, LI, RLIF, SumPool2d and Flatten"
 
 
 def lower(net: Network | Sequential, input_shape: Shape | None = None) -> IntegerNetwork:

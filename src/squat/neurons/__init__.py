@@ -1,10 +1,11 @@
 """Neurons: parameters, specs, states and checks around the loops of `squat.ops`; no arithmetic."""
 
+from squat.neurons.lapicque import Lapicque
 from squat.neurons.lif import LI, LIF
 from squat.neurons.rlif import RLIF
 from squat.neurons.state import LIFState
 
-NEURONS = {neuron.__name__: neuron for neuron in (LIF, LI, RLIF)}
+NEURONS = {neuron.__name__: neuron for neuron in (LIF, LI, RLIF, Lapicque)}
 """Every neuron by class name. A new one is added here and inherits the contract tests."""
 
-__all__ = ["LI", "LIF", "NEURONS", "RLIF", "LIFState"]
+__all__ = ["LI", "LIF", "NEURONS", "RLIF", "LIFState", "Lapicque"]

@@ -44,7 +44,8 @@ class _Elementwise(Neuron):
             shape, dtype = x.z.shape, x.z.dtype
             if integer:
                 current, bound, exact = x.z, x.bound, x.exact
-                scale, bias = (_per_element(value, shape) for value in (x.scale, x.bias))
+                received = (None if value is None else self.receive(value) for value in (x.scale, x.bias))
+                scale, bias = (_per_element(value, shape) for value in received)
             else:
                 if not x.exact:
                     check_sums(x.z[:1] if is_constant(x.z) else x.z, x.bound)
@@ -53,6 +54,7 @@ class _Elementwise(Neuron):
             check_sequence(x)
             shape, dtype, current = x.shape, x.dtype, widened(x)
         steps = current[:1] if is_constant(current) else current
+        steps = steps if integer else self.receive(steps)
         beta = _checked_length(self._decay_in(steps.dtype), shape)
         start = self._start(state, shape[1:], steps.dtype)
         out, u, codes = lif(
@@ -66,6 +68,10 @@ class _Elementwise(Neuron):
         """One time step: `x [B, ...]` and the state of the step before."""
         out, state = self.forward(x.unsqueeze(0), state)
         return out[0], state
+
+    def receive(self, x: Tensor) -> Tensor:
+        """What the membrane gets of a current, or of the scale and bias of one: all of it, but for `Lapicque`."""
+        return x
 
 
 class LIF(_Elementwise):
