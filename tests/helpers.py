@@ -33,6 +33,7 @@ NEURONS: dict[str, Callable[..., nn.Module]] = {
     "LIF": lambda features, **keywords: squat.LIF(**keywords),
     "LI": lambda features, **keywords: squat.LI(**keywords),
     "RLIF": lambda features, **keywords: squat.RLIF(features, features, **keywords),
+    "SpikingLSTM": lambda features, beta=None, **keywords: squat.SpikingLSTM(features, features, **keywords),
     "Lapicque": lambda features, beta=0.9, **keywords: squat.Lapicque(beta, **keywords),
 }
 """`make(features, **keywords)` gives a neuron that maps `[T, B, features]` to `[T, B, features]`."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from squat.layers.checkpoint import checkpoint_over_time
     from squat.layers.sequential import Sequential
     from squat.models import Network
-    from squat.neurons import LI, LIF, RLIF, Lapicque, LIFState
+    from squat.neurons import LI, LIF, RLIF, Lapicque, LIFState, LSTMState, SpikingLSTM
     from squat.ptq import calibrate
     from squat.quant import levels
     from squat.quant.encoder import quantize_state
@@ -55,6 +55,8 @@ _HOME = {
     "RLIF": "squat.neurons",
     "LIFState": "squat.neurons",
     "Lapicque": "squat.neurons",
+    "SpikingLSTM": "squat.neurons",
+    "LSTMState": "squat.neurons",
     "Network": "squat.models",
     "calibrate": "squat.ptq",
     "lower": "squat.integer.lower",
@@ -75,11 +77,13 @@ __all__ = [
     "Flatten",
     "IntWeight",
     "LIFState",
+    "LSTMState",
     "Lapicque",
     "Linear",
     "Network",
     "Sequential",
     "Sigmoid",
+    "SpikingLSTM",
     "StateSpec",
     "ThresholdCentered",
     "Triangular",

@@ -23,7 +23,7 @@ from squat.integer.readouts import lower_readout, wanted_layer
 from squat.layers import AvgPool2d, Conv2d, Flatten, Linear, SumPool2d
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
-from squat.neurons import LI, RLIF
+from squat.neurons import LI, RLIF, SpikingLSTM
 from squat.neurons.base import Neuron
 
 USE_SUMS = "use SumPool2d, and input_scale in the next layer"
@@ -121,6 +121,9 @@ class _Walk:
                 self._recurrent(module)
             elif isinstance(module, Neuron):
                 self._object("gets no integer sums; put a Linear or Conv2d with weight=IntWeight(bits) before it")
+            elif isinstance(module, SpikingLSTM):
+                self._object("has float gates (sigmoid and tanh), which no integer machine repeats; use RLIF")
+                self.shape = None
             elif type(module) is SumPool2d:
                 self._pool(module)
             elif isinstance(module, Flatten):

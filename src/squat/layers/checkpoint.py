@@ -15,15 +15,16 @@ from squat.checks import check_int, check_type
 from squat.layers.current import Current
 from squat.layers.sequential import Sequential
 from squat.layers.weighted import WeightedLayer
-from squat.neurons import RLIF
-from squat.neurons.base import Neuron, check_sequence
+from squat.neurons import RLIF, SpikingLSTM
+from squat.neurons.base import check_sequence
+from squat.neurons.stateful import Stateful
 from squat.quant.weight import WeightQuantizer
 
 Held = list[tuple[WeightQuantizer, tuple[Tensor, Tensor]]]
 
 
 def checkpoint_over_time(
-    network: Sequential | Neuron, x: Tensor | Current, states: Any = None, segments: int | None = None
+    network: Sequential | Stateful, x: Tensor | Current, states: Any = None, segments: int | None = None
 ) -> tuple[Any, Any]:
     """`network(x, states)`, remembering for the backward pass only the states between segments of the sequence.
 
@@ -56,7 +57,7 @@ def checkpoint_over_time(
         True
     """
     check_type(
-        "network", network, (Sequential, Neuron), "a squat.Sequential or a neuron", "take net.layers of a Network"
+        "network", network, (Sequential, Stateful), "a squat.Sequential or a neuron", "take net.layers of a Network"
     )
     values = x.z if isinstance(x, Current) else x
     if not (isinstance(values, Tensor) and values.dtype in (torch.uint8, torch.bool)):
@@ -82,7 +83,7 @@ def checkpoint_over_time(
 
 
 def _quantized(module: nn.Module) -> Held:
-    return module.quantized_weights() if isinstance(module, WeightedLayer | RLIF) else []
+    return module.quantized_weights() if isinstance(module, WeightedLayer | RLIF | SpikingLSTM) else []
 
 
 @contextmanager

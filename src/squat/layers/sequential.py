@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from squat.checks import check_type
 from squat.layers.current import Current
 from squat.layers.stream import Stream
-from squat.neurons.base import Neuron, check_sequence
+from squat.neurons.base import check_sequence
+from squat.neurons.stateful import Stateful
 from squat.operators import check_finite
 
 States = tuple[Any, ...]
@@ -72,7 +73,7 @@ class Sequential(nn.Module):
             raise ValueError(f"states: {len(states)} entries, expected {len(self.layers)}, one for each layer")
         carried = []
         for layer, state in zip(self.layers, states, strict=True):
-            if isinstance(layer, Neuron):
+            if isinstance(layer, Stateful):
                 out, state = layer(out, state)
             else:
                 out = layer(out)

@@ -86,11 +86,19 @@ _SHAPES: dict[str, Callable[[Mapping[str, Any]], dict[str, list[Any]]]] = {
         "weight_in": [c.get("features"), c.get("in_features")],
         "weight_rec": [c.get("features"), c.get("features")],
     },
+    "SpikingLSTM": lambda c: {
+        "weight_in": [_times(4, c.get("features")), c.get("in_features")],
+        "weight_rec": [_times(4, c.get("features")), c.get("features")],
+    },
 }
 
 
 def _pair(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value, value]
+
+
+def _times(factor: int, value: Any) -> Any:
+    return factor * value if isinstance(value, int) else value
 
 
 def _check_sizes(name: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str) -> None:

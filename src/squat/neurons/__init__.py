@@ -2,10 +2,11 @@
 
 from squat.neurons.lapicque import Lapicque
 from squat.neurons.lif import LI, LIF
+from squat.neurons.lstm import SpikingLSTM
 from squat.neurons.rlif import RLIF
-from squat.neurons.state import LIFState
+from squat.neurons.state import LIFState, LSTMState
 
-NEURONS = {neuron.__name__: neuron for neuron in (LIF, LI, RLIF, Lapicque)}
+NEURONS = {neuron.__name__: neuron for neuron in (LIF, LI, RLIF, Lapicque, SpikingLSTM)}
 """Every neuron by class name. A new one is added here and inherits the contract tests."""
 
-__all__ = ["LI", "LIF", "NEURONS", "RLIF", "LIFState", "Lapicque"]
+__all__ = ["LI", "LIF", "NEURONS", "RLIF", "LIFState", "LSTMState", "Lapicque", "SpikingLSTM"]

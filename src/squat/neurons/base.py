@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from squat.checks import check_choice, check_real, check_type
 from squat.neurons.state import LIFState
+from squat.neurons.stateful import Stateful
 from squat.ops.lif import LoopConfig
 from squat.quant.encoder import STE_RULES
 from squat.quant.spec import StateSpec, spec_from_json
@@ -22,10 +23,10 @@ LEARN_BETA = (False, "clamp", "sigmoid")
 BETA_ACCEPTED = "a decay in [0, 1], or one per neuron"
 
 
-class Neuron(nn.Module):
+class Neuron(Stateful):
     """Base of LIF, LI and RLIF; see `LIF` for the arguments."""
 
-    spiking = True
+    wide = ("beta", "beta_logit", "threshold", "levels")
     levels: Tensor
 
     def __init__(
@@ -49,7 +50,6 @@ class Neuron(nn.Module):
         self.arithmetic = check_choice("arithmetic", arithmetic, ("integer", "float"))
         self.initial = check_choice("initial", initial, ("zero", "code_of_zero"))
         self.learn_beta = check_choice("learn_beta", learn_beta, LEARN_BETA)
-        self.learn_threshold = check_type("learn_threshold", learn_threshold, bool, "True or False")
         if surrogate is not None:
             check_type("surrogate", surrogate, Surrogate, "a surrogate such as FastSigmoid(25.0)")
         self.surrogate = surrogate
@@ -60,14 +60,7 @@ class Neuron(nn.Module):
             self.beta = nn.Parameter(decay)
         else:
             self.register_buffer("beta", decay)
-        theta = check_real("threshold", threshold, 0.0, open_low=True)
-        if not 1e-30 <= theta <= 1e30:
-            raise ValueError(f"threshold={theta!r}: expected 1e-30 to 1e30, so that its levels fit float32; rescale")
-        if learn_threshold:
-            self.threshold = nn.Parameter(torch.tensor(theta))
-        else:
-            # In float64, since the published levels are computed from the number that the user wrote.
-            self.register_buffer("threshold", torch.tensor(theta, dtype=torch.float64))
+        self._set_threshold(threshold, learn_threshold)
         self.remembered_decay, self.remembered_tables = Remembered(), Remembered()
         self.set_state_spec(state)
 
@@ -188,19 +181,6 @@ class Neuron(nn.Module):
         self._refresh_levels()
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Neuron:
-        # Decay, threshold and levels are never narrowed: in half precision 8-bit levels would merge.
-        names = [
-            name for name in ("beta", "beta_logit", "threshold", "levels") if getattr(self, name, None) is not None
-        ]
-        before = {name: getattr(self, name).detach() for name in names}
-        super()._apply(fn, recurse)
-        for name in names:
-            after = getattr(self, name)
-            if torch.finfo(after.dtype).bits < torch.finfo(before[name].dtype).bits:
-                after.data = before[name].to(after.device)
-        return self
-
 
 def decode_config(config: dict[str, Any]) -> dict[str, Any]:
     """Constructor arguments from `config()`: specs and surrogates become objects again.
@@ -212,7 +192,12 @@ def decode_config(config: dict[str, Any]) -> dict[str, Any]:
         >>> decode_config({"beta": 0.9, "state": {"type": "Anchored", "bits": 2}})["state"].bits
         2
     """
-    decoders = {"state": spec_from_json, "weight": spec_from_json, "surrogate": surrogate_from_json}
+    decoders = {
+        "state": spec_from_json,
+        "cell": spec_from_json,
+        "weight": spec_from_json,
+        "surrogate": surrogate_from_json,
+    }
     return {name: decoders[name](value) if name in decoders else value for name, value in config.items()}
 
 

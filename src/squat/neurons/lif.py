@@ -64,11 +64,6 @@ class _Elementwise(Neuron):
         codes = None if codes is None else codes.reshape(shape[1:])
         return out.reshape(shape).to(dtype), LIFState(u.reshape(shape[1:]), codes)
 
-    def step(self, x: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
-        """One time step: `x [B, ...]` and the state of the step before."""
-        out, state = self.forward(x.unsqueeze(0), state)
-        return out[0], state
-
     def receive(self, x: Tensor) -> Tensor:
         """What the membrane gets of a current, or of the scale and bias of one: all of it, but for `Lapicque`."""
         return x

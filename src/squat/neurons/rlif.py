@@ -177,11 +177,6 @@ class RLIF(Neuron):
         )  # fmt: skip
         return out.to(x.dtype), LIFState(u, codes)
 
-    def step(self, x: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
-        """One time step: `x [B, in_features]` and the state of the step before."""
-        out, state = self.forward(x.unsqueeze(0), state)
-        return out[0], state
-
     def quantized_weights(self) -> list[tuple[WeightQuantizer, tuple[Tensor, Tensor]]]:
         """Quantizers with the integers and the scale of the coming sequence; none for float weights."""
         weights = self._weights() if self.quantizers else []

@@ -1,4 +1,4 @@
-"""The state that a LIF neuron carries from one call to the next."""
+"""The states that neurons carry from one call to the next."""
 
 from __future__ import annotations
 
@@ -28,3 +28,26 @@ class LIFState(NamedTuple):
 
 # So that an exported network can be saved; torch has no public function for named tuples.
 _register_namedtuple(LIFState, serialized_type_name="squat.LIFState")
+
+
+class LSTMState(NamedTuple):
+    """Hidden and cell state of a `SpikingLSTM` at the end of a sequence; pass it to the next call to continue.
+
+    Attributes:
+        u: hidden state `[B, N]`, the membrane that fires; for quantized states `level[codes]`.
+        cell: cell state `[B, N]`.
+        codes: codes of the hidden state, uint8 `[B, N]`, or None for a float one. The values decide.
+        cell_codes: codes of the cell state, or None.
+    """
+
+    u: Tensor
+    cell: Tensor
+    codes: Tensor | None = None
+    cell_codes: Tensor | None = None
+
+    def detach(self) -> LSTMState:
+        """The state without its history, for truncated backpropagation through time."""
+        return self._replace(u=self.u.detach(), cell=self.cell.detach())
+
+
+_register_namedtuple(LSTMState, serialized_type_name="squat.LSTMState")

@@ -149,12 +149,7 @@ class _Loop:
         return code, inside, value + (a - a.detach())
 
     def _quantized(self, a: Tensor, code: Tensor, inside: Tensor) -> Tensor:
-        """`level[code]`; gradients: the STE to `a`, and `level/theta - inside*a/theta` to the threshold."""
-        level = self.tables.levels[code.int()]
-        theta = self.threshold.detach()
-        through = torch.where(inside, a, a.detach()) if self.config.clipped else a
-        with_threshold = (level - torch.where(inside, a.detach(), 0.0)) / theta
-        return level + (through - through.detach()) + with_threshold * (self.threshold - theta)
+        return straight_through(self.tables.levels[code.int()], a, inside, self.config.clipped, self.threshold)
 
     def _integer_constants(self) -> tuple[CodeTables, IntegerTables, Tensor]:
         if self.tables.integers is None or self.scale is None:
@@ -179,3 +174,11 @@ def ordered_product(s: Tensor, w_rec: Tensor) -> Tensor:
     for j in range(w_rec.shape[1]):
         total = total + s[:, j : j + 1] * w_rec[:, j].to(s.dtype)
     return total
+
+
+def straight_through(level: Tensor, a: Tensor, inside: Tensor, clipped: bool, threshold: Tensor) -> Tensor:
+    """`level`, quantized from `a`; gradients: the STE to `a`, and `level/theta - inside*a/theta` to the threshold."""
+    theta = threshold.detach()
+    through = torch.where(inside, a, a.detach()) if clipped else a
+    with_threshold = (level - torch.where(inside, a.detach(), 0.0)) / theta
+    return level + (through - through.detach()) + with_threshold * (threshold - theta)

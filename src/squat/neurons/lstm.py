@@ -1,0 +1,241 @@
+"""SpikingLSTM: LSTM cells whose hidden state fires, with own specs for hidden and cell state."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from squat.checks import check_choice, check_int, check_type
+from squat.neurons.base import check_sequence, widened
+from squat.neurons.lif import DEFAULT_SURROGATE
+from squat.neurons.state import LSTMState
+from squat.neurons.stateful import Stateful
+from squat.operators import check_finite
+from squat.ops.lstm import LSTMConfig, LSTMWeights, lstm
+from squat.quant.encoder import STE_RULES
+from squat.quant.spec import StateSpec
+from squat.quant.weight import IntWeight, WeightQuantizer
+from squat.remember import Remembered, forget_all
+from squat.surrogate import Surrogate
+
+SPEC_ACCEPTED = "a state spec such as Uniform(4), or None for a float state"
+
+
+class SpikingLSTM(Stateful):
+    """LSTM cells that spike (snnTorch's `SLSTM`), with float or quantized hidden and cell states and weights.
+
+        i, f, g, o = gates(W_in x[t] + b_in + W_rec h[t-1] + b_rec)      sigmoid; g: tanh
+        c[t] = Q_c(a_c),    a_c = f*c[t-1] + i*g
+        h[t] = Q_h(a_h),    a_h = o*tanh(a_c) - theta*s[t-1]             s[t] = (h[t] > theta)
+
+    The hidden state takes the unquantized `a_c`, as published. `o*tanh(a_c)` lies in (-1, 1): choose a threshold below
+    1 (snnTorch's default is 1). snnTorch 1.0.0 sets both states to zero at every step where `in_features != features`;
+    here they are kept. The gates are float, so this layer cannot be lowered.
+
+    Args:
+        in_features: inputs.
+        features: cells.
+        threshold: firing threshold, > 0.
+        state: spec of the hidden state such as `Uniform(4)`, or None for a float one.
+        cell: spec of the cell state, likewise; its levels are in units of the threshold too. snnTorch's `state_quant`
+            is the same spec for both.
+        weight: weight spec for both matrices, each with its own scale (`"channel"`: one for each row of gates), or None
+            for float weights. They are quantized once per sequence.
+        bias: whether there are biases, one for each matrix as in torch's cells.
+        reset: `"none"`, `"subtract"` the threshold from the hidden state, or `"zero"` it.
+        surrogate: surrogate gradient of the spike.
+        learn_threshold: train the threshold; the levels follow it.
+        ste: straight-through estimator, `"identity"` as published or `"clipped"` to the range of the levels.
+
+    Raises:
+        TypeError, ValueError: for values outside these ranges.
+
+    Source: Hochreiter & Schmidhuber 1997; Eshraghian et al. 2023 (snnTorch).
+
+    Example:
+        >>> from squat import IntWeight, SpikingLSTM, Uniform
+        >>> layer = SpikingLSTM(140, 32, 0.3, state=Uniform(4), cell=Uniform(8, upper_limit=4.0), weight=IntWeight(4))
+        >>> spikes, state = layer(torch.ones(20, 3, 140))
+        >>> spikes.shape, state.codes.dtype, state.cell_codes.dtype
+        (torch.Size([20, 3, 32]), torch.uint8, torch.uint8)
+    """
+
+    wide = ("threshold", "levels", "cell_levels")
+
+    def __init__(
+        self,
+        in_features: int,
+        features: int,
+        threshold: float = 0.5,
+        *,
+        state: StateSpec | None = None,
+        cell: StateSpec | None = None,
+        weight: IntWeight | None = None,
+        bias: bool = True,
+        reset: str = "none",
+        surrogate: Surrogate = DEFAULT_SURROGATE,
+        learn_threshold: bool = False,
+        ste: str = "identity",
+    ) -> None:
+        super().__init__()
+        self.in_features = check_int("in_features", in_features, 1)
+        self.features = check_int("features", features, 1)
+        self.reset = check_choice("reset", reset, ("none", "subtract", "zero"))
+        self.surrogate = check_type("surrogate", surrogate, Surrogate, "a surrogate such as FastSigmoid(25.0)")
+        self.ste = check_choice("ste", ste, STE_RULES)
+        self._set_threshold(threshold, learn_threshold)
+        rows = 4 * features
+        self.weight_in = nn.Parameter(torch.empty(rows, in_features))
+        self.weight_rec = nn.Parameter(torch.empty(rows, features))
+        biased = check_type("bias", bias, bool, "True or False")
+        self.bias_in = nn.Parameter(torch.empty(rows)) if biased else None
+        self.bias_rec = nn.Parameter(torch.empty(rows)) if biased else None
+        self.reset_parameters()
+        self.set_weight_spec(weight)
+        self.set_state_spec(state)
+        self.set_cell_spec(cell)
+
+    @property
+    def weight_spec(self) -> IntWeight | None:
+        """The weight spec, None for float weights."""
+        return self._spec
+
+    def reset_parameters(self) -> None:
+        """Draw weights and biases as torch's LSTM cells do, from the global seed."""
+        limit = 1 / math.sqrt(self.features)
+        for parameter in (self.weight_in, self.weight_rec, self.bias_in, self.bias_rec):
+            if parameter is not None:
+                nn.init.uniform_(parameter, -limit, limit)
+
+    def set_weight_spec(self, spec: IntWeight | None) -> None:
+        """Swap the weight spec in place; the scales are found anew from the present float weights.
+
+        Raises:
+            TypeError: if `spec` is not an `IntWeight`.
+            ValueError: for NaN or infinity in the weights.
+        """
+        check_type("weight", spec, (IntWeight, type(None)), "an IntWeight, or None for float weights")
+        self._spec, self._remembered = spec, Remembered()
+        self.quantizers: Any = nn.ModuleList()
+        for matrix in [] if spec is None else [self.weight_in, self.weight_rec]:
+            quantizer = WeightQuantizer(spec, matrix.shape).to(matrix.device).train(self.training)  # type: ignore[arg-type]
+            quantizer.rescale(matrix)
+            self.quantizers.append(quantizer)
+
+    def set_state_spec(self, spec: StateSpec | None) -> None:
+        """Swap the spec of the hidden state in place; None makes it float.
+
+        Raises:
+            TypeError: if `spec` is not a state spec.
+        """
+        self.state_spec = check_type("state", spec, (StateSpec, type(None)), SPEC_ACCEPTED)
+        self._refresh_levels()
+
+    def set_cell_spec(self, spec: StateSpec | None) -> None:
+        """Swap the spec of the cell state in place; None makes it float.
+
+        Raises:
+            TypeError: if `spec` is not a state spec.
+        """
+        self.cell_spec = check_type("cell", spec, (StateSpec, type(None)), SPEC_ACCEPTED)
+        self._refresh_levels()
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON values."""
+        specs = {"state": self.state_spec, "cell": self.cell_spec, "weight": self.weight_spec}
+        return {
+            "in_features": self.in_features,
+            "features": self.features,
+            "threshold": float(self.threshold.detach()),
+            **{name: None if spec is None else spec.to_json() for name, spec in specs.items()},
+            "bias": self.bias_in is not None,
+            "reset": self.reset,
+            "surrogate": self.surrogate.to_json(),
+            "learn_threshold": self.learn_threshold,
+            "ste": self.ste,
+        }
+
+    def forward(self, x: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:
+        """Run the layer through a sequence.
+
+        Args:
+            x: `[T, B, in_features]`, any finite values.
+            state: the state that an earlier call returned, to continue a sequence.
+
+        Returns:
+            Spikes `[T, B, features]` in the dtype of the input, and the state after the last step.
+
+        Raises:
+            TypeError: for an input that is no floating-point tensor.
+            ValueError: for wrong axes or features, no step or sample, NaN or infinity, or a foreign state.
+        """
+        check_sequence(x, "[T, B, in_features]")
+        if x.dim() != 3 or x.shape[2] != self.in_features:
+            raise ValueError(
+                f"x: shape {tuple(x.shape)}, expected [T, B, in_features] with in_features={self.in_features}"
+            )
+        check_finite(x)
+        values = widened(x)
+        u, cell = self._start(state, values)
+        config = LSTMConfig(self.state_spec, self.cell_spec, self.surrogate, self.reset, self.ste == "clipped")
+        result = lstm(values, u, cell, self._weights_in(values.dtype), self.threshold, config)
+        return result.spikes.to(x.dtype), LSTMState(result.u, result.cell, result.codes, result.cell_codes)
+
+    def quantized_weights(self) -> list[tuple[WeightQuantizer, tuple[Tensor, Tensor]]]:
+        """Quantizers with the integers and the scale of the coming sequence; none for float weights."""
+        matrices = [self.weight_in, self.weight_rec] if self.quantizers else []
+        return [(quantizer, quantizer(weight)) for quantizer, weight in zip(self.quantizers, matrices, strict=True)]
+
+    def train(self, mode: bool = True) -> SpikingLSTM:
+        """Switch to training, or to use; forgets what was kept, since a fused optimizer's steps leave no trace."""
+        forget_all(self)
+        return super().train(mode)
+
+    def extra_repr(self) -> str:
+        """The arguments, specs in their own words."""
+        parts = [f"{self.in_features}, {self.features}, threshold={float(self.threshold):.4g}"]
+        parts += [f"state={self.state_spec}, cell={self.cell_spec}, reset={self.reset!r}, surrogate={self.surrogate}"]
+        return ", ".join(parts)
+
+    def _weights_in(self, dtype: torch.dtype) -> LSTMWeights:
+        """Weights and biases of the coming sequence, in the loop's dtype."""
+        if self.quantizers and not self.training:
+            stored = [quantizer.stored_scale() for quantizer in self.quantizers]
+            matrices = self._remembered((self.weight_in, self.weight_rec, *stored), (), self._matrices)
+        else:
+            matrices = self._matrices()
+        biases = (None if bias is None else bias.to(dtype) for bias in (self.bias_in, self.bias_rec))
+        return LSTMWeights(*(matrix.to(dtype) for matrix in matrices), *biases)
+
+    def _matrices(self) -> list[Tensor]:
+        """Both matrices, quantized ones as `scale * w_int`."""
+        if not self.quantizers:
+            return [self.weight_in, self.weight_rec]
+        return [w_int * scale.reshape(-1, 1) for _, (w_int, scale) in self.quantized_weights()]
+
+    def _start(self, state: LSTMState | None, x: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (x.shape[1], self.features)
+        if state is None:
+            return x.new_zeros(shape), x.new_zeros(shape)
+        check_type("state", state, LSTMState, "an LSTMState that this layer returned")
+        for name, value in (("hidden", state.u), ("cell", state.cell)):
+            if value.shape != shape:
+                raise ValueError(
+                    f"state: {name} state of shape {tuple(value.shape)}, expected {shape} like one step of the output; "
+                    "carry the state of the same layer and batch"
+                )
+        return state.u.to(x.dtype), state.cell.to(x.dtype)
+
+    @torch.no_grad()
+    def _refresh_levels(self) -> None:
+        """The buffers follow the specs and a learned threshold."""
+        for name, spec in (("levels", self.state_spec), ("cell_levels", getattr(self, "cell_spec", None))):
+            levels = None if spec is None else spec.levels(float(self.threshold)).to(self.threshold.device)
+            self.register_buffer(name, levels)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        self._refresh_levels()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
