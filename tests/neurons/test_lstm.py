@@ -172,6 +172,16 @@ def test_networks_carry_train_save_and_checkpoint_it(tmp_path):
     )
 
 
+def test_calibration_quantizes_weights_and_hidden_state():
+    net = squat.Sequential(layer(), squat.Linear(CELLS, 4), squat.LIF(0.9))
+    data = [sequence(seed=seed) for seed in range(3)]
+    quantized, report = squat.calibrate(net, data, weights=squat.IntWeight(8), states=squat.Uniform(6))
+    assert len(report.weights) == 3
+    expected, _ = layer(weight=squat.IntWeight(8), state=squat.Uniform(6))(sequence())
+    assert torch.equal(quantized[0](sequence())[0], expected)
+    assert quantized[0].state_spec == quantized[2].state_spec == squat.Uniform(6)
+
+
 def test_weights_are_quantized_once_a_sequence(monkeypatch):
     ours = layer(weight=squat.IntWeight(4)).train()
     calls = []

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from squat.neurons import RLIF
+from squat.neurons import RLIF, SpikingLSTM
 from squat.ptq.observe import layers_of
 from squat.ptq.report import WeightReport
 from squat.quant.weight import IntWeight, WeightQuantizer
@@ -45,11 +45,12 @@ def quantize_weights(net: nn.Module, spec: IntWeight) -> tuple[WeightReport, ...
 
 
 def _matrices(layer: Any) -> Iterator[tuple[Tensor, WeightQuantizer]]:
-    if not isinstance(layer, RLIF):
+    if not isinstance(layer, RLIF | SpikingLSTM):
         yield layer.weight, layer.quantizer
         return
     parts: list[Tensor] = [layer.weight_in, layer.weight_rec]
-    yield from zip([torch.cat(parts, 1)] if layer.shared_scale else parts, layer.quantizers, strict=True)
+    shared = isinstance(layer, RLIF) and layer.shared_scale
+    yield from zip([torch.cat(parts, 1)] if shared else parts, layer.quantizers, strict=True)
 
 
 def _row(name: str, layer: nn.Module, spec: IntWeight, weight: Tensor, quantizer: WeightQuantizer) -> WeightReport:
