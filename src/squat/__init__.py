@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from squat.layers.checkpoint import checkpoint_over_time
     from squat.layers.sequential import Sequential
     from squat.models import Network
-    from squat.neurons import LI, LIF, RLIF, Lapicque, LIFState, LSTMState, SpikingLSTM
+    from squat.neurons import LI, LIF, RLIF, Lapicque, LIFState, LSTMState, SpikingLSTM, sample_beta
     from squat.ptq import calibrate
     from squat.quant import levels
     from squat.quant.encoder import quantize_state
@@ -57,6 +57,7 @@ _HOME = {
     "Lapicque": "squat.neurons",
     "SpikingLSTM": "squat.neurons",
     "LSTMState": "squat.neurons",
+    "sample_beta": "squat.neurons",
     "Network": "squat.models",
     "calibrate": "squat.ptq",
     "lower": "squat.integer.lower",
@@ -98,6 +99,7 @@ __all__ = [
     "load",
     "lower",
     "quantize_state",
+    "sample_beta",
     "save",
 ]
 
