@@ -55,6 +55,7 @@ def copy_recurrent(module: RLIF, name: str) -> Layer:
     _, _, scale, bias, bound = module.integer_layer()
     integers, weight_shift = _unshifted(joined, quantizer)
     w_in, w_rec = (np.ascontiguousarray(part) for part in np.split(integers, [module.in_features], axis=1))
+    w_rec = w_rec if module.recurrence == "full" else np.diag(w_rec[:, 0])
     layer = Layer(
         name, (module.in_features,), w_in, quantizer.spec.bits, module.input_max, w_rec, input_unit, recurrent_unit,
         stride=(1, 1), padding=(0, 0), neurons=None, weight_shift=weight_shift,

@@ -15,9 +15,9 @@ from squat.checks import check_int, check_type
 from squat.layers.current import Current
 from squat.layers.sequential import Sequential
 from squat.layers.weighted import WeightedLayer
-from squat.neurons import RLIF, SpikingLSTM
 from squat.neurons.base import check_sequence
 from squat.neurons.stateful import Stateful
+from squat.neurons.weights import OwnWeights
 from squat.quant.weight import WeightQuantizer
 
 Held = list[tuple[WeightQuantizer, tuple[Tensor, Tensor]]]
@@ -83,7 +83,7 @@ def checkpoint_over_time(
 
 
 def _quantized(module: nn.Module) -> Held:
-    return module.quantized_weights() if isinstance(module, WeightedLayer | RLIF | SpikingLSTM) else []
+    return module.quantized_weights() if isinstance(module, WeightedLayer | OwnWeights) else []
 
 
 @contextmanager

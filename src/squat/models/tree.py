@@ -84,7 +84,7 @@ _SHAPES: dict[str, Callable[[Mapping[str, Any]], dict[str, list[Any]]]] = {
     "Conv2d": lambda c: {"weight": [c.get("out_channels"), c.get("in_channels"), *_pair(c.get("kernel_size"))]},
     "RLIF": lambda c: {
         "weight_in": [c.get("features"), c.get("in_features")],
-        "weight_rec": [c.get("features"), c.get("features")],
+        "weight_rec": [c.get("features"), 1 if c.get("recurrence") == "one_to_one" else c.get("features")],
     },
     "SpikingLSTM": lambda c: {
         "weight_in": [_times(4, c.get("features")), c.get("in_features")],

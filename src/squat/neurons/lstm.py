@@ -13,18 +13,19 @@ from squat.neurons.base import check_sequence, widened
 from squat.neurons.lif import DEFAULT_SURROGATE
 from squat.neurons.state import LSTMState
 from squat.neurons.stateful import Stateful
+from squat.neurons.weights import OwnWeights
 from squat.operators import check_finite
 from squat.ops.lstm import LSTMConfig, LSTMWeights, lstm
 from squat.quant.encoder import STE_RULES
 from squat.quant.spec import StateSpec
-from squat.quant.weight import IntWeight, WeightQuantizer
-from squat.remember import Remembered, forget_all
+from squat.quant.weight import IntWeight
+from squat.remember import forget_all
 from squat.surrogate import Surrogate
 
 SPEC_ACCEPTED = "a state spec such as Uniform(4), or None for a float state"
 
 
-class SpikingLSTM(Stateful):
+class SpikingLSTM(OwnWeights, Stateful):
     """LSTM cells that spike (snnTorch's `SLSTM`), with float or quantized hidden and cell states and weights.
 
         i, f, g, o = gates(W_in x[t] + b_in + W_rec h[t-1] + b_rec)      sigmoid; g: tanh
@@ -98,32 +99,12 @@ class SpikingLSTM(Stateful):
         self.set_state_spec(state)
         self.set_cell_spec(cell)
 
-    @property
-    def weight_spec(self) -> IntWeight | None:
-        """The weight spec, None for float weights."""
-        return self._spec
-
     def reset_parameters(self) -> None:
         """Draw weights and biases as torch's LSTM cells do, from the global seed."""
         limit = 1 / math.sqrt(self.features)
         for parameter in (self.weight_in, self.weight_rec, self.bias_in, self.bias_rec):
             if parameter is not None:
                 nn.init.uniform_(parameter, -limit, limit)
-
-    def set_weight_spec(self, spec: IntWeight | None) -> None:
-        """Swap the weight spec in place; the scales are found anew from the present float weights.
-
-        Raises:
-            TypeError: if `spec` is not an `IntWeight`.
-            ValueError: for NaN or infinity in the weights.
-        """
-        check_type("weight", spec, (IntWeight, type(None)), "an IntWeight, or None for float weights")
-        self._spec, self._remembered = spec, Remembered()
-        self.quantizers: Any = nn.ModuleList()
-        for matrix in [] if spec is None else [self.weight_in, self.weight_rec]:
-            quantizer = WeightQuantizer(spec, matrix.shape).to(matrix.device).train(self.training)  # type: ignore[arg-type]
-            quantizer.rescale(matrix)
-            self.quantizers.append(quantizer)
 
     def set_state_spec(self, spec: StateSpec | None) -> None:
         """Swap the spec of the hidden state in place; None makes it float.
@@ -184,10 +165,9 @@ class SpikingLSTM(Stateful):
         result = lstm(values, u, cell, self._weights_in(values.dtype), self.threshold, config)
         return result.spikes.to(x.dtype), LSTMState(result.u, result.cell, result.codes, result.cell_codes)
 
-    def quantized_weights(self) -> list[tuple[WeightQuantizer, tuple[Tensor, Tensor]]]:
-        """Quantizers with the integers and the scale of the coming sequence; none for float weights."""
-        matrices = [self.weight_in, self.weight_rec] if self.quantizers else []
-        return [(quantizer, quantizer(weight)) for quantizer, weight in zip(self.quantizers, matrices, strict=True)]
+    def weight_matrices(self) -> list[Tensor]:
+        """Input and recurrent weights, each with a scale of its own."""
+        return [self.weight_in, self.weight_rec]
 
     def train(self, mode: bool = True) -> SpikingLSTM:
         """Switch to training, or to use; forgets what was kept, since a fused optimizer's steps leave no trace."""
@@ -213,7 +193,7 @@ class SpikingLSTM(Stateful):
     def _matrices(self) -> list[Tensor]:
         """Both matrices, quantized ones as `scale * w_int`."""
         if not self.quantizers:
-            return [self.weight_in, self.weight_rec]
+            return self.weight_matrices()
         return [w_int * scale.reshape(-1, 1) for _, (w_int, scale) in self.quantized_weights()]
 
     def _start(self, state: LSTMState | None, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,22 +10,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from squat.checks import check_int, check_real, check_type
+from squat.checks import check_choice, check_int, check_real, check_type
 from squat.neurons.base import Neuron, check_sequence, is_constant, widened
 from squat.neurons.lif import DEFAULT_SURROGATE
 from squat.neurons.state import LIFState
+from squat.neurons.weights import OwnWeights
 from squat.ops.lif import lif
 from squat.ops.product import integer_linear
 from squat.quant.spec import StateSpec
-from squat.quant.weight import IntWeight, WeightQuantizer, row_bound
-from squat.remember import Remembered
+from squat.quant.weight import IntWeight, row_bound
 from squat.surrogate import Surrogate
 
 
-class RLIF(Neuron):
-    """Recurrent layer of LIF neurons (snnTorch's `RLeaky`, all to all) with its own, optionally integer, weights.
+class RLIF(OwnWeights, Neuron):
+    """Recurrent layer of LIF neurons (snnTorch's `RLeaky`) with its own, optionally integer, weights.
 
         i[t] = W_in x[t] + b + W_rec s[t-1]             then as `LIF`
+        i[t] = W_in x[t] + b + w_rec * s[t-1]           one to one: every neuron hears itself only
+
+    The loop runs one-to-one weights as a diagonal matrix. For recurrence by convolution see `ConvRLIF`.
 
     With one shared weight scale (the default) input and recurrent sums add up as integers, and with a state spec the
     whole layer runs on the integers that would be deployed.
@@ -41,6 +44,7 @@ class RLIF(Neuron):
         input_scale: what one unit of the input is worth beside a spike of the layer itself; under the integer rule
             1/n or n with n an integer (1/255 for pixels; 4 lets recurrent weights use a four times finer grid).
         input_max: the largest absolute integer input.
+        recurrence: `"full"`, weights `[N, N]` from all to all, or `"one_to_one"`, `[N, 1]` (snnTorch's `V`).
         state, reset, zero_reset, surrogate, learn_beta, learn_threshold, ste, arithmetic, initial: as for `LIF`, but
             the zero reset drops the input by default, as in snnTorch's `RLeaky`.
 
@@ -69,6 +73,7 @@ class RLIF(Neuron):
         shared_scale: bool = True,
         input_scale: float = 1.0,
         input_max: int = 1,
+        recurrence: str = "full",
         state: StateSpec | None = None,
         reset: str = "subtract",
         zero_reset: str = "drop_input",
@@ -92,15 +97,11 @@ class RLIF(Neuron):
         self.input_scale = check_real("input_scale", input_scale, 0.0, open_low=True)
         self.input_max = check_int("input_max", input_max, 1)
         self.weight_in = nn.Parameter(torch.empty(features, in_features))
-        self.weight_rec = nn.Parameter(torch.empty(features, features))
+        self.recurrence = check_choice("recurrence", recurrence, ("full", "one_to_one"))
+        self.weight_rec = nn.Parameter(torch.empty(features, features if recurrence == "full" else 1))
         self.bias = nn.Parameter(torch.empty(features)) if bias else None
         self.reset_parameters()
         self.set_weight_spec(weight)
-
-    @property
-    def weight_spec(self) -> IntWeight | None:
-        """The weight spec, None for float weights."""
-        return self._spec
 
     def reset_parameters(self) -> None:
         """Draw weights and bias as torch's linear layers do, from the global seed."""
@@ -109,23 +110,6 @@ class RLIF(Neuron):
         if self.bias is not None:
             limit = 1 / math.sqrt(self.in_features)
             nn.init.uniform_(self.bias, -limit, limit)
-
-    def set_weight_spec(self, spec: IntWeight | None) -> None:
-        """Swap the weight spec in place; the scales are found anew from the present float weights.
-
-        Raises:
-            TypeError: if `spec` is not an `IntWeight`.
-            ValueError: for NaN or infinity in the weights.
-        """
-        check_type("weight", spec, (IntWeight, type(None)), "an IntWeight, or None for float weights")
-        self._spec, self._remembered = spec, Remembered()
-        self.quantizers: Any = nn.ModuleList()
-        if spec is None:
-            return
-        for matrix in self._weights():
-            quantizer = WeightQuantizer(spec, matrix.shape).to(matrix.device).train(self.training)
-            quantizer.rescale(matrix)
-            self.quantizers.append(quantizer)
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""
@@ -138,6 +122,7 @@ class RLIF(Neuron):
             "shared_scale": self.shared_scale,
             "input_scale": self.input_scale,
             "input_max": self.input_max,
+            "recurrence": self.recurrence,
         }
 
     def forward(self, x: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
@@ -167,7 +152,7 @@ class RLIF(Neuron):
         if self._spec is None:
             bias = None if self.bias is None else self.bias.to(dtype)
             current = widened(F.linear(values * self.input_scale, self.weight_in.to(dtype), bias))
-            options = {"w_rec": self.weight_rec.to(dtype)}
+            options = {"w_rec": self._matrix(self.weight_rec.to(dtype))}
         else:
             current, options = self._quantized_current(values, integer)
         start = self._start(state, torch.Size((x.shape[1], self.features)), dtype)
@@ -177,10 +162,11 @@ class RLIF(Neuron):
         )  # fmt: skip
         return out.to(x.dtype), LIFState(u, codes)
 
-    def quantized_weights(self) -> list[tuple[WeightQuantizer, tuple[Tensor, Tensor]]]:
-        """Quantizers with the integers and the scale of the coming sequence; none for float weights."""
-        weights = self._weights() if self.quantizers else []
-        return [(quantizer, quantizer(weight)) for quantizer, weight in zip(self.quantizers, weights, strict=True)]
+    def weight_matrices(self) -> list[Tensor]:
+        """Input and recurrent weights: one matrix where they share a scale."""
+        if self.shared_scale:
+            return [torch.cat((self.weight_in, self.weight_rec), dim=1)]
+        return [self.weight_in, self.weight_rec]
 
     def integer_layer(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, int]:
         """Integer input and recurrent weights, scale, bias and bound of the sums, under the integer rule."""
@@ -191,12 +177,6 @@ class RLIF(Neuron):
     def checks_input(self) -> bool:
         """Whether the product refuses NaN and infinity by itself: sums of integers do."""
         return self._spec is not None
-
-    def _weights(self) -> list[Tensor]:
-        """The weights of each quantizer: one matrix where they share a scale."""
-        if self.shared_scale:
-            return [torch.cat((self.weight_in, self.weight_rec), dim=1)]
-        return [self.weight_in, self.weight_rec]
 
     def _quantized_current(self, x: Tensor, integer: bool) -> tuple[Tensor, dict[str, Any]]:
         """Input sums and the loop's other arguments, for integer weights."""
@@ -224,6 +204,7 @@ class RLIF(Neuron):
             scale_rec = scale_in
         else:
             (_, (w_in, scale_in)), (_, (w_rec, scale_rec)) = self.quantized_weights()
+        w_rec = self._matrix(w_rec)
         input_units, spike_units = self._units() if integer else (1, 1)
         w_in = w_in * input_units if input_units != 1 else w_in.contiguous()
         bound = row_bound(w_in, self.input_max)
@@ -234,6 +215,10 @@ class RLIF(Neuron):
         scale = scale_in * min(self.input_scale, 1.0)
         options = {"w_rec": w_rec, "scale": scale, "bias": self.bias, "sum_bound": total, "exact": True}
         return w_in, bound, options
+
+    def _matrix(self, w_rec: Tensor) -> Tensor:
+        """The recurrent weights as the loop takes them, `[N, N]`."""
+        return w_rec if self.recurrence == "full" else torch.diag(w_rec[:, 0])
 
     def _units(self) -> tuple[int, int]:
         """What an input unit and a recurrent spike are worth on the integer grid that both sums share."""

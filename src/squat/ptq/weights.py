@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from squat.neurons import RLIF, SpikingLSTM
+from squat.neurons.weights import OwnWeights
 from squat.ptq.observe import layers_of
 from squat.ptq.report import WeightReport
 from squat.quant.weight import IntWeight, WeightQuantizer
@@ -45,12 +45,10 @@ def quantize_weights(net: nn.Module, spec: IntWeight) -> tuple[WeightReport, ...
 
 
 def _matrices(layer: Any) -> Iterator[tuple[Tensor, WeightQuantizer]]:
-    if not isinstance(layer, RLIF | SpikingLSTM):
+    if isinstance(layer, OwnWeights):
+        yield from zip(layer.weight_matrices(), layer.quantizers, strict=True)
+    else:
         yield layer.weight, layer.quantizer
-        return
-    parts: list[Tensor] = [layer.weight_in, layer.weight_rec]
-    shared = isinstance(layer, RLIF) and layer.shared_scale
-    yield from zip([torch.cat(parts, 1)] if shared else parts, layer.quantizers, strict=True)
 
 
 def _row(name: str, layer: nn.Module, spec: IntWeight, weight: Tensor, quantizer: WeightQuantizer) -> WeightReport:
