@@ -33,6 +33,9 @@ NEURONS: dict[str, Callable[..., nn.Module]] = {
     "LIF": lambda features, **keywords: squat.LIF(**keywords),
     "LI": lambda features, **keywords: squat.LI(**keywords),
     "RLIF": lambda features, **keywords: squat.RLIF(features, features, **keywords),
+    "RLIF, one to one": lambda features, **keywords: squat.RLIF(
+        features, features, recurrence="one_to_one", **keywords
+    ),
     "SpikingLSTM": lambda features, beta=None, **keywords: squat.SpikingLSTM(features, features, **keywords),
     "Lapicque": lambda features, beta=0.9, **keywords: squat.Lapicque(beta, **keywords),
 }

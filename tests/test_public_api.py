@@ -8,7 +8,7 @@ import squat
 
 NAMES = {
     *("levels", "Uniform", "ThresholdCentered", "ZeroCentered", "Anchored", "StateSpec", "IntWeight"),
-    *("Linear", "Conv2d", "Sequential", "LIF", "LI", "RLIF", "Lapicque", "SpikingLSTM", "sample_beta"),
+    *("Linear", "Conv2d", "Sequential", "LIF", "LI", "RLIF", "ConvRLIF", "Lapicque", "SpikingLSTM", "sample_beta"),
     *("calibrate", "checkpoint_over_time", "save", "load", "__version__"),
 }
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from squat.layers.checkpoint import checkpoint_over_time
     from squat.layers.sequential import Sequential
     from squat.models import Network
-    from squat.neurons import LI, LIF, RLIF, Lapicque, LIFState, LSTMState, SpikingLSTM, sample_beta
+    from squat.neurons import LI, LIF, RLIF, ConvRLIF, Lapicque, LIFState, LSTMState, SpikingLSTM, sample_beta
     from squat.ptq import calibrate
     from squat.quant import levels
     from squat.quant.encoder import quantize_state
@@ -54,6 +54,7 @@ _HOME = {
     "LI": "squat.neurons",
     "RLIF": "squat.neurons",
     "LIFState": "squat.neurons",
+    "ConvRLIF": "squat.neurons",
     "Lapicque": "squat.neurons",
     "SpikingLSTM": "squat.neurons",
     "LSTMState": "squat.neurons",
@@ -73,6 +74,7 @@ __all__ = [
     "Anchored",
     "Boxcar",
     "Conv2d",
+    "ConvRLIF",
     "Current",
     "FastSigmoid",
     "Flatten",

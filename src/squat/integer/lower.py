@@ -23,7 +23,7 @@ from squat.integer.readouts import lower_readout, wanted_layer
 from squat.layers import AvgPool2d, Conv2d, Flatten, Linear, SumPool2d
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
-from squat.neurons import LI, RLIF, SpikingLSTM
+from squat.neurons import LI, RLIF, ConvRLIF, SpikingLSTM
 from squat.neurons.base import Neuron
 
 USE_SUMS = "use SumPool2d, and input_scale in the next layer"
@@ -205,6 +205,9 @@ class _Walk:
             self._guarded(lambda: self._add(Pool(shape, kernel, stride)))
 
     def _check_neuron(self, neuron: Any) -> None:
+        if isinstance(neuron, ConvRLIF):
+            self._object("recurs by convolution, which an integer network does not have; use LIF, or RLIF")
+            return
         if neuron.state_spec is None:
             self._object("its membrane is float; train it with a state spec such as state=Anchored(4)")
         if neuron.arithmetic != "integer":

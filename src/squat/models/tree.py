@@ -86,6 +86,7 @@ _SHAPES: dict[str, Callable[[Mapping[str, Any]], dict[str, list[Any]]]] = {
         "weight_in": [c.get("features"), c.get("in_features")],
         "weight_rec": [c.get("features"), 1 if c.get("recurrence") == "one_to_one" else c.get("features")],
     },
+    "ConvRLIF": lambda c: {"weight_rec": [c.get("channels"), c.get("channels"), *_pair(c.get("kernel_size"))]},
     "SpikingLSTM": lambda c: {
         "weight_in": [_times(4, c.get("features")), c.get("in_features")],
         "weight_rec": [_times(4, c.get("features")), c.get("features")],

@@ -1,5 +1,6 @@
 """Neurons: parameters, specs, states and checks around the loops of `squat.ops`; no arithmetic."""
 
+from squat.neurons.conv_rlif import ConvRLIF
 from squat.neurons.decays import sample_beta
 from squat.neurons.lapicque import Lapicque
 from squat.neurons.lif import LI, LIF
@@ -7,7 +8,18 @@ from squat.neurons.lstm import SpikingLSTM
 from squat.neurons.rlif import RLIF
 from squat.neurons.state import LIFState, LSTMState
 
-NEURONS = {neuron.__name__: neuron for neuron in (LIF, LI, RLIF, Lapicque, SpikingLSTM)}
+NEURONS = {neuron.__name__: neuron for neuron in (LIF, LI, RLIF, ConvRLIF, Lapicque, SpikingLSTM)}
 """Every neuron by class name. A new one is added here and inherits the contract tests."""
 
-__all__ = ["LI", "LIF", "NEURONS", "RLIF", "LIFState", "LSTMState", "Lapicque", "SpikingLSTM", "sample_beta"]
+__all__ = [
+    "LI",
+    "LIF",
+    "NEURONS",
+    "RLIF",
+    "ConvRLIF",
+    "LIFState",
+    "LSTMState",
+    "Lapicque",
+    "SpikingLSTM",
+    "sample_beta",
+]

@@ -55,7 +55,7 @@ class _Elementwise(Neuron):
             shape, dtype, current = x.shape, x.dtype, widened(x)
         steps = current[:1] if is_constant(current) else current
         steps = steps if integer else self.receive(steps)
-        beta = _checked_length(self._decay_in(steps.dtype), shape)
+        beta = checked_length(self._decay_in(steps.dtype), shape)
         start = self._start(state, shape[1:], steps.dtype)
         out, u, codes = lif(
             steps.flatten(2), beta, self.threshold, self.loop_config(integer), steps=shape[0], scale=scale, bias=bias,
@@ -176,7 +176,8 @@ def _per_element(value: Tensor | None, shape: torch.Size) -> Tensor | None:
     return value if positions == 1 else value.repeat_interleave(positions)
 
 
-def _checked_length(beta: Tensor, shape: torch.Size) -> Tensor:
+def checked_length(beta: Tensor, shape: torch.Size) -> Tensor:
+    """The decays, if there is one, or one for each neuron of an input of this shape."""
     neurons: Any = shape[2:].numel()
     if beta.numel() not in (1, neurons):
         raise ValueError(

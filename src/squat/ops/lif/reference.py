@@ -13,6 +13,9 @@ the presynaptic neurons. Under the integer rule (`quant/integer_rule.py`) `x` ho
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -36,13 +39,17 @@ def lif(
     codes0: Tensor | None = None,
     sum_bound: int = 0,
     forced_codes: Tensor | None = None,
+    recur: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Run the loop; arguments and results as in `squat.ops.lif.lif`, differentiable by plain autograd.
 
     `forced_codes`, uint8 `[T, B, N]`, are used instead of computed ones, so that gradients of different precisions can
-    be compared on the same trajectory.
+    be compared on the same trajectory. `recur` stands for another recurrence than by `w_rec`: from spikes to currents
+    `[B, N]`; float rule only.
     """
-    loop = _Loop(x, beta, threshold, config, scale, bias, w_rec, rec_scale, sum_bound)
+    if w_rec is not None:
+        recur = partial(ordered_product, w_rec=w_rec)
+    loop = _Loop(x, beta, threshold, config, scale, bias, recur, rec_scale, sum_bound)
     batch = x.shape[1:]
     u = x.new_zeros(batch) if u0 is None else u0
     codes = codes0
@@ -67,12 +74,12 @@ class _Loop:
         config: LoopConfig,
         scale: Tensor | None,
         bias: Tensor | None,
-        w_rec: Tensor | None,
+        recur: Callable[[Tensor], Tensor] | None,
         rec_scale: Tensor | None,
         sum_bound: int,
     ) -> None:
         self.beta, self.threshold, self.config = beta.to(x.dtype), threshold.to(x.dtype), config
-        self.w_rec, self.rec_scale = w_rec, rec_scale
+        self.recur, self.rec_scale = recur, rec_scale
         self.scale = None if scale is None else scale.to(x.dtype)
         self.bias = None if bias is None else bias.to(x.dtype)
         self.quantized = config.state is not None
@@ -82,7 +89,7 @@ class _Loop:
     def step(
         self, x: Tensor, u: Tensor, s: Tensor, codes: Tensor | None, forced: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        recurrent = None if self.w_rec is None else ordered_product(s, self.w_rec)
+        recurrent = None if self.recur is None else self.recur(s)
         a = self._membrane(x, u, s.detach(), recurrent)
         if not self.quantized:
             return a, None
@@ -123,7 +130,7 @@ class _Loop:
 
     def _table_membrane(self, x: Tensor, recurrent: Tensor | None, codes: Tensor | None) -> Tensor:
         with torch.no_grad():
-            value = x.detach() if codes is None else self._by_code(self.tables.leak, codes) + x
+            value = x.detach() if codes is None else by_code(self.tables.leak, codes) + x
             if recurrent is not None:
                 value = value + (recurrent if self.rec_scale is None else recurrent * self.rec_scale.to(x.dtype))
             if codes is None:
@@ -141,7 +148,7 @@ class _Loop:
             if integers.bias is not None:
                 acc = acc + integers.bias
             if codes is not None:
-                acc = acc + self._by_code(integers.table, codes)
+                acc = acc + by_code(integers.table, codes)
                 acc = acc.masked_fill(codes >= tables.first, 0) if self._drops else acc
             code = (acc[..., None] > integers.bound).sum(-1).to(torch.uint8)
             inside = (acc >= integers.ends[:, 0]) & (acc <= integers.ends[:, 1])
@@ -160,12 +167,12 @@ class _Loop:
     def _drops(self) -> bool:
         return self.config.reset == "zero" and self.config.drop_input
 
-    @staticmethod
-    def _by_code(table: Tensor, codes: Tensor) -> Tensor:
-        """`table[0 or neuron, code]`."""
-        if table.shape[0] == 1:
-            return table[0][codes.int()]
-        return table.T.gather(0, codes.long())
+
+def by_code(table: Tensor, codes: Tensor) -> Tensor:
+    """`table[0 or neuron, code]`."""
+    if table.shape[0] == 1:
+        return table[0][codes.int()]
+    return table.T.gather(0, codes.long())
 
 
 def ordered_product(s: Tensor, w_rec: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from squat.ops.encoder import EXACT, encode_row, lookup_row
+from squat.ops.encoder import EXACT
+from squat.ops.quantizer import quantize_row
 from squat.ops.simd import LANES
 
 NONE, SUBTRACT, ZERO = range(3)
@@ -16,13 +17,13 @@ NONE, SUBTRACT, ZERO = range(3)
 
 @njit(**EXACT)
 def finish_step(
-    gates, tanh, raw_cell, before, theta, reset, state_encoder, state_levels, cell_encoder, cell_levels, u, cell, codes,
-    cell_codes, out,
+    gates, tanh, raw_cell, before, theta, fires, reset, state_encoder, state_levels, cell_encoder, cell_levels, u, cell,
+    codes, cell_codes, out,
 ):  # fmt: skip
     """Fills the states `u` and `cell`, codes (unless `levels` is empty) and spikes `out` of a step, all `[B, N]`.
 
-    From activated gates `[B, 4N]`, the raw cell state and its tanh, and the hidden state `before`. False if a state is
-    not finite.
+    From activated gates `[B, 4N]`, the raw cell state and its tanh, and the hidden state `before`, which fires above
+    `fires`. False if a state is not finite.
     """
     batch, neurons = before.shape
     room = (neurons + LANES - 1) // LANES * LANES
@@ -31,7 +32,7 @@ def finish_step(
     poison = before.dtype.type(0)
     for b in range(batch):
         for n in range(neurons):
-            fired = before[b, n] > theta
+            fired = before[b, n] > fires
             h = gates[b, 3 * neurons + n] * tanh[b, n]
             if reset == SUBTRACT:
                 h = h - theta * before.dtype.type(fired)
@@ -41,24 +42,10 @@ def finish_step(
             poison += (h - h) + (raw_cell[b, n] - raw_cell[b, n])
         quantize_row(raw, state_encoder, state_levels, value, code, near, pair, u[b], codes[b : b + 1])
         for n in range(neurons):
-            out[b, n] = before.dtype.type(u[b, n] > theta)
+            out[b, n] = before.dtype.type(u[b, n] > fires)
             raw[n] = raw_cell[b, n]
         quantize_row(raw, cell_encoder, cell_levels, value, code, near, pair, cell[b], cell_codes[b : b + 1])
     return poison == 0
-
-
-@njit(**EXACT)
-def quantize_row(raw, encoder, levels, value, code, near, pair, out, codes):
-    """`out = level[code]` and `codes`, or `out = raw` for a float state."""
-    if levels.size == 0:
-        for n in range(out.size):
-            out[n] = raw[n]
-        return
-    encode_row(raw, encoder, code, near, pair)
-    lookup_row(levels, code, value)
-    for n in range(out.size):
-        out[n] = value[n]
-        codes[0, n] = np.uint8(code[n])
 
 
 @njit(**EXACT)

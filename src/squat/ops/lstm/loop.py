@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from squat.ops.dispatch import current_backend
 from squat.ops.lif.loop import check_threshold
 from squat.ops.lstm import reference
-from squat.ops.lstm.reference import LSTMConfig, LSTMResult, LSTMWeights
+from squat.ops.lstm.reference import LSTMConfig, LSTMResult, LSTMWeights, firing_threshold
 from squat.quant.spec import StateSpec, level_tables
 
 
@@ -99,6 +99,7 @@ def _forward(
     x: Tensor, u0: Tensor, cell0: Tensor, weights: LSTMWeights, theta: Tensor, config: LSTMConfig, keep: bool
 ) -> _Kept:
     from squat.ops.lstm.cpu import NONE, SUBTRACT, ZERO, finish_step
+    from squat.ops.quantizer import row_tables
 
     steps, batch, neurons = x.shape[0], *u0.shape
     gates = x.new_empty(steps if keep else 0, batch, 4 * neurons)
@@ -110,15 +111,15 @@ def _forward(
     )
     none = np.zeros((batch, 0), np.uint8)
     spikes, row = x.new_empty(steps, batch, neurons), x.new_empty(batch, 4 * neurons)
-    threshold = theta.detach().to(x.dtype).numpy()[()]
+    thresholds = [value.detach().to(x.dtype).numpy()[()] for value in (theta, firing_threshold(theta, config.state))]
     reset = {"none": NONE, "subtract": SUBTRACT, "zero": ZERO}[config.reset]
-    tables = (*_tables(config.state, theta, x.dtype), *_tables(config.cell, theta, x.dtype))
+    tables = (*row_tables(config.state, theta, x.dtype), *row_tables(config.cell, theta, x.dtype))
     for t in range(steps):
         raw = _gates_and_cell(x[t], u[t], cell[t], weights, row)
         if keep:
             gates[t] = row
         good = finish_step(
-            row.numpy(), raw.tanh().numpy(), raw.numpy(), u[t].numpy(), threshold, reset, *tables, u[t + 1].numpy(),
+            row.numpy(), raw.tanh().numpy(), raw.numpy(), u[t].numpy(), *thresholds, reset, *tables, u[t + 1].numpy(),
             cell[t + 1].numpy(), codes[t].numpy() if len(codes) else none,
             cell_codes[t].numpy() if len(cell_codes) else none, spikes[t].numpy(),
         )  # fmt: skip
@@ -136,18 +137,6 @@ def _gates_and_cell(x: Tensor, u: Tensor, cell: Tensor, weights: LSTMWeights, ga
     i, f, g, o = gates.chunk(4, 1)
     i.sigmoid_(), f.sigmoid_(), g.tanh_(), o.sigmoid_()
     return (f * cell).add_(i * g)
-
-
-def _tables(spec: StateSpec | None, theta: Tensor, dtype: torch.dtype) -> tuple[Any, np.ndarray]:
-    """Encoder and levels; of no use, and none, for a float state."""
-    from squat.ops.encoder import make_encoder
-    from squat.ops.lif.cpu import padded_table
-
-    if spec is None:
-        nothing = torch.zeros(1, dtype=dtype).numpy()
-        return make_encoder(nothing), nothing[:0]
-    levels, bounds, _ = level_tables(spec, float(theta.detach()), dtype)
-    return make_encoder(bounds.numpy()), padded_table(levels)
 
 
 def _values(values: Tensor | None, codes: Tensor, start: Tensor, spec: StateSpec | None, theta: Tensor) -> Tensor:
@@ -175,7 +164,7 @@ def _steps(gates: Tensor, u: Tensor, cell: Tensor, theta: Tensor, config: LSTMCo
     i, f, g, o = gates.chunk(4, 2)
     threshold = theta.to(u.dtype)
     raw_cell = (f * cell[:-1]).addcmul_(i, g)
-    tanh, fired = raw_cell.tanh(), (u[:-1] > threshold).to(u.dtype)
+    tanh, fired = raw_cell.tanh(), (u[:-1] > firing_threshold(theta, config.state)).to(u.dtype)
     kept = 1.0 - fired if config.reset == "zero" else torch.ones_like(fired)
     raw = o * tanh * kept - (threshold * fired if config.reset == "subtract" else 0.0)
     inside, inside_cell = _inside(raw, config.state, theta), _inside(raw_cell, config.cell, theta)

@@ -69,7 +69,7 @@ def lstm(x: Tensor, u0: Tensor, cell0: Tensor, weights: LSTMWeights, theta: Tens
     threshold = theta.to(x.dtype)
     # Copies of the first state and of every input: products round by how their factors are aligned in memory, too.
     for step in x:
-        fired = (u > threshold).detach().to(x.dtype)
+        fired = (u > firing_threshold(theta, config.state)).to(x.dtype)
         h, c = torch.lstm_cell(step.clone(), (u, cell), *weights)
         if config.reset == "subtract":
             h = h - fired * threshold
@@ -77,8 +77,19 @@ def lstm(x: Tensor, u0: Tensor, cell0: Tensor, weights: LSTMWeights, theta: Tens
             h = h - fired * h
         cell, cell_codes = _quantized(c, config.cell, theta, config)
         u, codes = _quantized(h, config.state, theta, config)
-        spikes.append(config.surrogate(u - threshold))
+        spikes.append(_spikes(u, theta, config))
     return LSTMResult(torch.stack(spikes), u, cell, codes, cell_codes)
+
+
+def firing_threshold(theta: Tensor, spec: StateSpec | None) -> Tensor:
+    """What a state fires above; levels are float32 numbers, and compared with the threshold as one."""
+    return theta.detach() if spec is None else theta.detach().float()
+
+
+def _spikes(u: Tensor, theta: Tensor, config: LSTMConfig) -> Tensor:
+    x = u - theta.to(u.dtype)
+    slope = config.surrogate.derivative(x.detach())
+    return (u > firing_threshold(theta, config.state)).to(u.dtype) + slope * (x - x.detach())
 
 
 def _quantized(a: Tensor, spec: StateSpec | None, theta: Tensor, config: LSTMConfig) -> tuple[Tensor, Tensor | None]:
