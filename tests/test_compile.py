@@ -246,3 +246,21 @@ def operator_calls():
 def test_registered_operators(name):
     operator, arguments = operator_calls()[name]
     torch.library.opcheck(operator, arguments)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (squat.SpikingLSTM(5, 6, 0.2, state=squat.Uniform(4), weight=squat.IntWeight(4)), (5,)),
+        (squat.ConvRLIF(2, state=squat.Uniform(4), weight=squat.IntWeight(4)), (2, 5, 4)),
+    ],
+    ids=["SpikingLSTM", "ConvRLIF"],
+)
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's own
+def test_loops_without_an_operator_stay_outside_of_graphs(layer, shape):
+    x = torch.randn(4, 3, *shape, generator=torch.Generator().manual_seed(0))
+    compiled = torch.compile(layer.eval(), backend="eager")
+    assert torch.equal(compiled(x)[0], layer(x)[0])
+    torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="disable"):
+        torch.compile(layer, backend="eager", fullgraph=True)(x)

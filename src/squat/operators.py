@@ -7,6 +7,7 @@ that is being traced holds the operator, with a rule for the shapes of its resul
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -53,6 +54,14 @@ def operator(schema: str, shapes: Callable[..., Any], gradient: tuple[Callable[.
         return call
 
     return register
+
+
+def outside_graphs(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A function without an operator, kept out of graphs: a compiled network calls it as it is.
+
+    With `fullgraph=True` torch refuses it. Only where something compiles is torch's compiler loaded.
+    """
+    return torch.compiler.disable(run) if "torch._dynamo" in sys.modules else run
 
 
 def no_result(*_: Any) -> None:

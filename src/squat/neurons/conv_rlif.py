@@ -15,6 +15,7 @@ from squat.neurons.base import Neuron, check_sequence, widened
 from squat.neurons.lif import DEFAULT_SURROGATE, checked_length
 from squat.neurons.state import LIFState
 from squat.neurons.weights import OwnWeights
+from squat.operators import outside_graphs
 from squat.ops.conv_rlif import Recurrence, conv_rlif
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight
@@ -121,10 +122,10 @@ class ConvRLIF(OwnWeights, Neuron):
             raise ValueError(f"x: shape {tuple(current.shape)}, expected {AXES} with channels={self.channels}")
         values, shape = widened(current), current.shape
         beta = checked_length(self._decay_in(values.dtype), shape)
-        config: Any = self.loop_config(False)
+        config = self.loop_config(False)
         start = self._start(state, shape[1:], values.dtype)
         recurrence = self._recurrence(values.dtype, tuple(shape[2:]))
-        out, u, codes = conv_rlif(values.flatten(2), beta, self.threshold, recurrence, config, **start)
+        out, u, codes = outside_graphs(conv_rlif)(values.flatten(2), beta, self.threshold, recurrence, config, **start)
         codes = None if codes is None else codes.reshape(shape[1:])
         return out.reshape(shape).to(current.dtype), LIFState(u.reshape(shape[1:]), codes)
 

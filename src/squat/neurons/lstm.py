@@ -14,7 +14,7 @@ from squat.neurons.lif import DEFAULT_SURROGATE
 from squat.neurons.state import LSTMState
 from squat.neurons.stateful import Stateful
 from squat.neurons.weights import OwnWeights
-from squat.operators import check_finite
+from squat.operators import check_finite, outside_graphs
 from squat.ops.lstm import LSTMConfig, LSTMWeights, lstm
 from squat.quant.encoder import STE_RULES
 from squat.quant.spec import StateSpec
@@ -162,7 +162,7 @@ class SpikingLSTM(OwnWeights, Stateful):
         values = widened(x)
         u, cell = self._start(state, values)
         config = LSTMConfig(self.state_spec, self.cell_spec, self.surrogate, self.reset, self.ste == "clipped")
-        result = lstm(values, u, cell, self._weights_in(values.dtype), self.threshold, config)
+        result = outside_graphs(lstm)(values, u, cell, self._weights_in(values.dtype), self.threshold, config)
         return result.spikes.to(x.dtype), LSTMState(result.u, result.cell, result.codes, result.cell_codes)
 
     def weight_matrices(self) -> list[Tensor]:

@@ -18,6 +18,7 @@ from squat.ops.conv_rlif.recurrence import Recurrence
 from squat.ops.dispatch import current_backend
 from squat.ops.lif import reference
 from squat.ops.lif.loop import check_currents, check_threshold, first_codes
+from squat.ops.lif.operators import config_of
 from squat.ops.lif.tables import LoopConfig, code_tables
 from squat.ops.lstm.reference import firing_threshold
 from squat.quant.spec import level_tables
@@ -28,7 +29,7 @@ def conv_rlif(
     beta: Tensor,
     threshold: Tensor,
     recurrence: Recurrence,
-    config: LoopConfig,
+    config: LoopConfig | str,
     *,
     u0: Tensor | None = None,
     codes0: Tensor | None = None,
@@ -41,7 +42,7 @@ def conv_rlif(
         beta: decay, 0-dim or `[N]`.
         threshold: 0-dim.
         recurrence: the convolution, in the dtype of `x`.
-        config: constants of the loop; float rule, spiking.
+        config: constants of the loop, or their text, as in `squat.ops.lif.lif`; float rule, spiking.
         u0: carried membrane `[B, N]`, or None for a fresh start.
         codes0: carried codes, uint8 `[B, N]`.
         from_code_of_zero: without `codes0`, start from the code of 0.
@@ -52,6 +53,7 @@ def conv_rlif(
     Raises:
         ValueError: if a membrane is not finite; if the threshold is not positive; for a code that the spec lacks.
     """
+    config = config_of(config) if isinstance(config, str) else config
     check_threshold(threshold)
     codes0 = first_codes(codes0, from_code_of_zero, x, threshold, config)
     if from_code_of_zero and codes0 is not None and config.state is not None:
