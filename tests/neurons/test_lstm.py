@@ -51,7 +51,7 @@ def copied(ours, oracle):
 def test_it_is_snntorchs_for_equal_sizes(spec, reset):
     snntorch = pytest.importorskip("snntorch", reason="snnTorch is the oracle here (dev extra)")
     for threshold, weight, bias in ((0.3, None, True), (0.427, squat.IntWeight(4), True), (0.5, None, False)):
-        ours = layer(CELLS, threshold=threshold, state=spec, cell=spec, weight=weight, bias=bias, reset=reset)
+        ours = layer(CELLS, threshold=threshold, state=spec, weight=weight, bias=bias, reset=reset)
         quantizer = False if spec is None else snntorch_quantizer(spec, threshold)
         oracle = snntorch.SLSTM(
             CELLS, CELLS, bias, threshold=threshold, reset_mechanism=reset, state_quant=quantizer
@@ -95,7 +95,7 @@ def test_states_are_kept_where_snntorch_loses_them():
 @each_spec
 @pytest.mark.parametrize("weight", [None, squat.IntWeight(4)], ids=str)
 def test_two_halves_and_single_steps_equal_the_whole(spec, weight):
-    ours, x = layer(state=spec, cell=squat.Uniform(6), weight=weight, reset="subtract"), sequence()
+    ours, x = layer(state=spec, cell_state=squat.Uniform(6), weight=weight, reset="subtract"), sequence()
     whole, last = ours(x)
     first, state = ours(x[:5])
     second, last_of_two = ours(x[5:], state)
@@ -114,7 +114,7 @@ def test_two_halves_and_single_steps_equal_the_whole(spec, weight):
 @each_spec
 def test_gradients_flow_through_the_carried_state(spec):
     arguments = {"learn_threshold": True, "surrogate": squat.FastSigmoid(5.0), "reset": "subtract"}
-    ours, x = layer(state=spec, cell=spec, **arguments).double(), sequence().double()
+    ours, x = layer(state=spec, **arguments).double(), sequence().double()
     weight = sequence(CELLS, seed=2).double()
 
     def gradients(cut):
@@ -143,7 +143,7 @@ def test_networks_carry_train_save_and_checkpoint_it(tmp_path):
     torch.manual_seed(1)
     net = squat.Sequential(
         squat.SpikingLSTM(
-            INPUTS, CELLS, 0.05, state=squat.Uniform(4), cell=squat.Uniform(8), weight=squat.IntWeight(4)
+            INPUTS, CELLS, 0.05, state=squat.Uniform(4), cell_state=squat.Uniform(8), weight=squat.IntWeight(4)
         ),
         squat.Linear(CELLS, 4, weight=squat.IntWeight(4)),
         squat.LI(0.9, state=squat.Anchored(4)),
@@ -215,9 +215,12 @@ def test_errors():
         make(3, 3, -1)
     with pytest.raises(ValueError, match=r"reset='soft': expected one of 'none', 'subtract', 'zero'"):
         make(3, 3, reset="soft")
-    for name in ("state", "cell"):
+    for name in ("state", "cell_state"):
         with pytest.raises(TypeError, match=rf"{name}=4: expected a state spec such as Uniform\(4\), or None"):
             make(3, 3, **{name: 4})
+    forcing = squat.Anchored(4, decay="at_least_one_code")
+    with pytest.raises(ValueError, match=r"cell_state=Anchored.*expected a spec with decay='free'; the forget gate"):
+        make(3, 3, cell_state=forcing)
     with pytest.raises(TypeError, match=r"weight=4: expected an IntWeight, or None"):
         make(3, 3, weight=4)
     ours = layer()

@@ -128,7 +128,7 @@ def lstm(draw):
     draw.threshold = draw.random.randint(3, 50) / 64
     draw.spec = draw.draw_spec()
     bias = draw.random.random() < 0.7
-    neuron = squat.SpikingLSTM(NEURONS, NEURONS, cell=draw.spec, bias=bias, **draw.ours())
+    neuron = squat.SpikingLSTM(NEURONS, NEURONS, bias=bias, **draw.ours())
     oracle = snntorch.SLSTM(NEURONS, NEURONS, bias, **draw.theirs())
     names = {"weight_ih": "weight_in", "weight_hh": "weight_rec", "bias_ih": "bias_in", "bias_hh": "bias_rec"}
     for theirs, ours in names.items():

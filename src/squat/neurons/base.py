@@ -192,12 +192,8 @@ def decode_config(config: dict[str, Any]) -> dict[str, Any]:
         >>> decode_config({"beta": 0.9, "state": {"type": "Anchored", "bits": 2}})["state"].bits
         2
     """
-    decoders = {
-        "state": spec_from_json,
-        "cell": spec_from_json,
-        "weight": spec_from_json,
-        "surrogate": surrogate_from_json,
-    }
+    decoders = {"weight": spec_from_json, "surrogate": surrogate_from_json}
+    decoders |= {name: spec_from_json for name in config if name.endswith("state") and config[name] != "same"}
     return {name: decoders[name](value) if name in decoders else value for name, value in config.items()}
 
 

@@ -22,8 +22,6 @@ from squat.quant.weight import IntWeight
 from squat.remember import forget_all
 from squat.surrogate import Surrogate
 
-SPEC_ACCEPTED = "a state spec such as Uniform(4), or None for a float state"
-
 
 class SpikingLSTM(OwnWeights, Stateful):
     """LSTM cells that spike (snnTorch's `SLSTM`), with float or quantized hidden and cell states and weights.
@@ -41,8 +39,8 @@ class SpikingLSTM(OwnWeights, Stateful):
         features: cells.
         threshold: firing threshold, > 0.
         state: spec of the hidden state such as `Uniform(4)`, or None for a float one.
-        cell: spec of the cell state, likewise; its levels are in units of the threshold too. snnTorch's `state_quant`
-            is the same spec for both.
+        cell_state: spec of the cell state, None for a float one, or `"same"` as the hidden state's, as in snnTorch; its
+            levels are in units of the threshold too.
         weight: weight spec for both matrices, each with its own scale (`"channel"`: one for each row of gates), or None
             for float weights. They are quantized once per sequence.
         bias: whether there are biases, one for each matrix as in torch's cells.
@@ -57,14 +55,15 @@ class SpikingLSTM(OwnWeights, Stateful):
     Source: Hochreiter & Schmidhuber 1997; Eshraghian et al. 2023 (snnTorch).
 
     Example:
-        >>> from squat import IntWeight, SpikingLSTM, Uniform
-        >>> layer = SpikingLSTM(140, 32, 0.3, state=Uniform(4), cell=Uniform(8, upper_limit=4.0), weight=IntWeight(4))
+        >>> from squat import SpikingLSTM, Uniform
+        >>> layer = SpikingLSTM(140, 32, 0.3, state=Uniform(4), cell_state=Uniform(8, 4.0, 4.0))
         >>> spikes, state = layer(torch.ones(20, 3, 140))
         >>> spikes.shape, state.codes.dtype, state.cell_codes.dtype
         (torch.Size([20, 3, 32]), torch.uint8, torch.uint8)
     """
 
     wide = ("threshold", "levels", "cell_levels")
+    state_spec: StateSpec | None
 
     def __init__(
         self,
@@ -73,7 +72,7 @@ class SpikingLSTM(OwnWeights, Stateful):
         threshold: float = 0.5,
         *,
         state: StateSpec | None = None,
-        cell: StateSpec | None = None,
+        cell_state: StateSpec | str | None = "same",
         weight: IntWeight | None = None,
         bias: bool = True,
         reset: str = "none",
@@ -96,8 +95,8 @@ class SpikingLSTM(OwnWeights, Stateful):
         self.bias_rec = nn.Parameter(torch.empty(rows)) if biased else None
         self.reset_parameters()
         self.set_weight_spec(weight)
+        self.cell_state = _checked_spec("cell_state", cell_state, cell_state == "same")
         self.set_state_spec(state)
-        self.set_cell_spec(cell)
 
     def reset_parameters(self) -> None:
         """Draw weights and biases as torch's LSTM cells do, from the global seed."""
@@ -106,32 +105,29 @@ class SpikingLSTM(OwnWeights, Stateful):
             if parameter is not None:
                 nn.init.uniform_(parameter, -limit, limit)
 
+    @property
+    def cell_spec(self) -> StateSpec | None:
+        """The spec of the cell state in force, None for a float one."""
+        return self.state_spec if isinstance(self.cell_state, str) else self.cell_state
+
     def set_state_spec(self, spec: StateSpec | None) -> None:
-        """Swap the spec of the hidden state in place; None makes it float.
+        """Swap the spec of the hidden state in place, and that of the cell state if it has the same.
 
         Raises:
             TypeError: if `spec` is not a state spec.
+            ValueError: for a spec that forces decays.
         """
-        self.state_spec = check_type("state", spec, (StateSpec, type(None)), SPEC_ACCEPTED)
-        self._refresh_levels()
-
-    def set_cell_spec(self, spec: StateSpec | None) -> None:
-        """Swap the spec of the cell state in place; None makes it float.
-
-        Raises:
-            TypeError: if `spec` is not a state spec.
-        """
-        self.cell_spec = check_type("cell", spec, (StateSpec, type(None)), SPEC_ACCEPTED)
+        self.state_spec = _checked_spec("state", spec)
         self._refresh_levels()
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""
-        specs = {"state": self.state_spec, "cell": self.cell_spec, "weight": self.weight_spec}
+        specs = {"state": self.state_spec, "cell_state": self.cell_state, "weight": self.weight_spec}
         return {
             "in_features": self.in_features,
             "features": self.features,
             "threshold": float(self.threshold.detach()),
-            **{name: None if spec is None else spec.to_json() for name, spec in specs.items()},
+            **{name: spec if spec is None or spec == "same" else spec.to_json() for name, spec in specs.items()},
             "bias": self.bias_in is not None,
             "reset": self.reset,
             "surrogate": self.surrogate.to_json(),
@@ -177,7 +173,9 @@ class SpikingLSTM(OwnWeights, Stateful):
     def extra_repr(self) -> str:
         """The arguments, specs in their own words."""
         parts = [f"{self.in_features}, {self.features}, threshold={float(self.threshold):.4g}"]
-        parts += [f"state={self.state_spec}, cell={self.cell_spec}, reset={self.reset!r}, surrogate={self.surrogate}"]
+        parts += [
+            f"state={self.state_spec}, cell_state={self.cell_state}, reset={self.reset!r}, surrogate={self.surrogate}"
+        ]
         return ", ".join(parts)
 
     def _weights_in(self, dtype: torch.dtype) -> LSTMWeights:
@@ -212,10 +210,18 @@ class SpikingLSTM(OwnWeights, Stateful):
     @torch.no_grad()
     def _refresh_levels(self) -> None:
         """The buffers follow the specs and a learned threshold."""
-        for name, spec in (("levels", self.state_spec), ("cell_levels", getattr(self, "cell_spec", None))):
+        for name, spec in (("levels", self.state_spec), ("cell_levels", self.cell_spec)):
             levels = None if spec is None else spec.levels(float(self.threshold)).to(self.threshold.device)
             self.register_buffer(name, levels)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         self._refresh_levels()
         super()._save_to_state_dict(destination, prefix, keep_vars)
+
+
+def _checked_spec(name: str, spec: Any, same: bool = False) -> Any:
+    if not same:
+        check_type(name, spec, (StateSpec, type(None)), "a state spec such as Uniform(4), or None for a float state")
+    if isinstance(spec, StateSpec) and spec.decays:
+        raise ValueError(f"{name}={spec}: expected a spec with decay='free'; the forget gate decides what decays here")
+    return spec

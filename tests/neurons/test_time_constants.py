@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import squat
-from squat.neurons.decays import DISTRIBUTIONS
+from squat.neurons.time_constants import DISTRIBUTIONS
 
 MEDIANS = {"uniform": 55.0, "log_uniform": math.sqrt(1000.0), "normal": 55.0}
 LOWER_QUARTILES = {"uniform": 32.5, "log_uniform": 10 * 10**0.25, "normal": 55.0 - 0.6403 * 22.5}
