@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -178,6 +181,12 @@ def test_one_to_one_is_lowered_proved_and_saved(tmp_path):
             spikes, state = net.step(step, state)
             steps.append(spikes)
     assert torch.equal(torch.stack(steps), net(x)[0])
+
+
+def test_the_how_to_runs():
+    page = Path(__file__).parents[2] / "docs/how-to/circuits-lstm-recurrence.md"
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+    exec(compile(code, str(page), "exec"), {})
 
 
 def test_errors():
