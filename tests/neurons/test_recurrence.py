@@ -204,5 +204,8 @@ def test_errors():
         neuron(currents(5, 6, 5))
     with pytest.raises(ValueError, match=r"beta: 7 decays for an input of 120 neurons"):
         neuron(currents(*IMAGE))
+    foreign = squat.Current(currents(*IMAGE), torch.ones(()), None, 100)
+    with pytest.raises(ValueError, match=r"x: got fractions, expected integer values for a layer with integer weights"):
+        squat.ConvRLIF(4)(foreign)
     with pytest.raises(ValueError, match=r"state: membrane of shape"):
         squat.ConvRLIF(4)(currents(*IMAGE), squat.LIFState(torch.zeros(2, *IMAGE)))

@@ -64,6 +64,17 @@ def test_forward_equals_the_reference(spec):
                 assert_equal(lstm(x, u0, cell0, weights, torch.tensor(0.4, dtype=torch.float64), config), reference)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_a_level_at_the_threshold_does_not_fire_in_float64(backend):
+    """Levels are float32 numbers: 0.3 as a float32 is larger than 0.3, but the same level."""
+    spec = squat.Uniform(2, upper_limit=1.0)
+    assert float(spec.levels(0.3)[2]) > 0.3
+    result, _ = run(backend, SIZES[1], LSTMConfig(spec, None, SURROGATE), theta=0.3, dtype=torch.float64)
+    at_threshold = result.codes == 2
+    assert bool(at_threshold.any())
+    assert not bool(result.spikes[-1][at_threshold].any())
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("size", [(3, 64, 20, 100), (2, 1, 7, 300)], ids=str)
 def test_forward_equals_the_reference_in_larger_layers(size, threads):

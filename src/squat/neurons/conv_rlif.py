@@ -17,6 +17,7 @@ from squat.neurons.state import LIFState
 from squat.neurons.weights import OwnWeights
 from squat.operators import outside_graphs
 from squat.ops.conv_rlif import Recurrence, conv_rlif
+from squat.ops.product import check_sums
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight
 from squat.surrogate import Surrogate
@@ -116,6 +117,8 @@ class ConvRLIF(OwnWeights, Neuron):
             TypeError: for an input that is no floating-point tensor.
             ValueError: for wrong axes or channels, no step or sample, NaN or infinity, or a foreign state.
         """
+        if isinstance(x, Current) and not x.exact:
+            check_sums(x.z, x.bound)
         current = x.dense() if isinstance(x, Current) else x
         check_sequence(current, AXES)
         if current.dim() != 5 or current.shape[2] != self.channels:

@@ -87,8 +87,7 @@ class RLIF(OwnWeights, Neuron):
         super().__init__(
             beta, threshold, state, reset, zero_reset, surrogate, learn_beta, learn_threshold, ste, arithmetic, initial
         )
-        self.in_features = check_int("in_features", in_features, 1)
-        self.features = check_int("features", features, 1)
+        self.in_features, self.features = check_int("in_features", in_features, 1), check_int("features", features, 1)
         if self.decay().numel() not in (1, features):
             raise ValueError(
                 f"beta: {self.decay().numel()} decays, expected one, or one for each of {features} features"

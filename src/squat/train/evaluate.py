@@ -13,7 +13,7 @@ from torch import Tensor
 from squat.checks import check_choice, check_int, check_type
 from squat.models.network import Network
 from squat.models.readout import predict, tied
-from squat.neurons import LIF, RLIF, SpikingLSTM
+from squat.neurons.stateful import Stateful
 from squat.train.ahead import ahead
 from squat.train.config import LOSSES
 from squat.train.losses import loss_of
@@ -124,7 +124,7 @@ class _Totals:
         self.tied += int(tied(scores).sum())
         self.predictions += predicted.tolist()
         for position, (layer, output) in enumerate(zip(network.layers.layers, trace, strict=True)):
-            if isinstance(layer, LIF | RLIF | SpikingLSTM) and isinstance(output, Tensor):
+            if isinstance(layer, Stateful) and layer.spiking and isinstance(output, Tensor):
                 name = f"{position} {type(layer).__name__}"
                 self.spikes[name] = self.spikes.get(name, 0.0) + float(output.sum(dtype=torch.float64))
                 self.places[name] = self.places.get(name, 0) + output.numel()
