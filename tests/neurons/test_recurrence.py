@@ -144,7 +144,7 @@ def test_networks_with_convolutional_recurrence(spec, tmp_path):
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared scale", "two scales"])
-@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+@pytest.mark.parametrize("granularity", ["tensor", "channel", "shift"])
 def test_one_to_one_weights_are_quantized_as_a_vector(shared, granularity):
     weight = squat.IntWeight(4, granularity)
     layer = squat.RLIF(
@@ -163,9 +163,10 @@ def test_one_to_one_weights_are_quantized_as_a_vector(shared, granularity):
         assert bool(layer(x)[0].any())
 
 
-def test_one_to_one_is_lowered_proved_and_saved(tmp_path):
+@pytest.mark.parametrize("granularity", ["tensor", "shift"])
+def test_one_to_one_is_lowered_proved_and_saved(granularity, tmp_path):
     torch.manual_seed(0)
-    weight, state = squat.IntWeight(4), squat.Anchored(4)
+    weight, state = squat.IntWeight(4, granularity), squat.Anchored(4)
     net = squat.Sequential(squat.RLIF(7, 5, 0.9, 0.3, weight=weight, state=state, recurrence="one_to_one")).eval()
     machine, x = squat.lower(net), spikes_of(7)
     assert torch.equal(torch.from_numpy(machine.run(x).output).float(), net(x)[0])
