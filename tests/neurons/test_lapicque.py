@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -56,6 +58,16 @@ def test_the_decay_is_the_euler_step_and_not_beta():
     assert float(squat.Lapicque(0.9).decay()) == pytest.approx(0.89464, abs=1e-5)
     assert float(squat.Lapicque(R=4.0, C=5.0).decay()) == pytest.approx(0.95)
     assert float(squat.Lapicque(R=4.0, C=5.0, time_step=2.0).receive(torch.ones(()))) == pytest.approx(0.4)
+
+
+def test_where_snntorch_differs():
+    """A small beta makes its membrane oscillate; a learned one is read once, when the neuron is made."""
+    oracle = snntorch.Lapicque(beta=0.2)
+    assert oracle(torch.zeros(1, 1), torch.ones(1, 1))[1].item() == pytest.approx(1 + math.log(0.2))
+    learning = snntorch.Lapicque(beta=0.9, learn_beta=True)
+    learning(torch.ones(1, 1), torch.zeros(1, 1))[1].sum().backward()
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        learning(torch.ones(1, 1), torch.zeros(1, 1))[1].sum().backward()
 
 
 def test_learned_decay_keeps_the_gain():
