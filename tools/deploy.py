@@ -231,8 +231,9 @@ def draw(records: list[Record], path: Path) -> None:
                     place = (record["bytes"] / 1000, 100 * record["comparison"]["integer_accuracy"])
                     axis.annotate(text, place, textcoords="offset points", xytext=(5, 3), fontsize=7)
         axis.set(title=name, xlabel="kB: weights, states, tables, accumulators", ylabel="test accuracy in %")
+        axis.margins(x=0.12)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, loc="lower right")
     figure.savefig(path, dpi=130, format="png")
 
 
