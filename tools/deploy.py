@@ -115,12 +115,13 @@ def markdown(records: list[Record], larger: list[Record]) -> str:
     """The tables."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        key = (record["data"], record["scheme"], record["weight_bits"], record["state_bits"])
+        rate = record["config"]["train"]["learning_rate"]
+        key = (record["data"], record["scheme"], record["weight_bits"], record["state_bits"], rate)
         groups.setdefault(key, []).append(record)
     exact, sizes, cores = [], [], []
-    for (data, scheme, weights, states), group in groups.items():
+    for (data, scheme, weights, states, rate), group in groups.items():
         where = [data, scheme, f"{weights}/{states}"]
-        exact.append([*where, *_exactness(group)])
+        exact.append([*where, f"{rate:g}", *_exactness(group)])
         kept = next((record for record in group if "cortex_m" in record), None)
         if kept:
             sizes.append([*where, *_sizes(kept)])
@@ -160,6 +161,7 @@ which sums a constant image, is left out. Equal: all codes. Multiply: multiply a
 
 
 EXACTNESS = [
+    "learning rate",
     *("networks", "identical", "accuracy", "spikes per neuron and step", "F", "accumulator bits", "reachable codes"),
     "never decay",
 ]
@@ -259,7 +261,7 @@ def main() -> None:
             print(f"{record['id']}: {'identical' if found['comparison']['divergence'] is None else 'DIFFERENT'}, "
                   f"{found['comparison']['integer_accuracy']:.2%}, {found['bytes']} bytes", flush=True)  # fmt: skip
     every = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(records.glob("*.json"))]
-    every.sort(key=lambda r: (r["data"], r["scheme"], -r["weight_bits"], -r["state_bits"], r["seed"]))
+    every.sort(key=lambda r: (r["data"], r["scheme"], -r["weight_bits"], -r["state_bits"], r["id"]))
     text = markdown(every, bytes_of_the_larger_network())
     atomic_write(arguments.out / "deploy.md", text.encode())
     draw(every, arguments.out / "deploy.png")
