@@ -38,6 +38,11 @@ NEURONS: dict[str, Callable[..., nn.Module]] = {
     ),
     "SpikingLSTM": lambda features, beta=None, **keywords: squat.SpikingLSTM(features, features, **keywords),
     "Lapicque": lambda features, beta=0.9, **keywords: squat.Lapicque(beta, **keywords),
+    "CubaLIF": lambda features, **keywords: squat.CubaLIF(**keywords),
+    "RCubaLIF": lambda features, **keywords: squat.RCubaLIF(features, features, **keywords),
+    "AlphaLIF": lambda features, **keywords: squat.AlphaLIF(**keywords),
+    "ALIF": lambda features, **keywords: squat.ALIF(**keywords),
+    "RALIF": lambda features, **keywords: squat.RALIF(features, features, **keywords),
 }
 """`make(features, **keywords)` gives a neuron that maps `[T, B, features]` to `[T, B, features]`."""
 

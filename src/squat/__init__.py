@@ -17,7 +17,22 @@ if TYPE_CHECKING:
     from squat.layers.checkpoint import checkpoint_over_time
     from squat.layers.sequential import Sequential
     from squat.models import Network
-    from squat.neurons import LI, LIF, RLIF, ConvRLIF, Lapicque, LIFState, LSTMState, SpikingLSTM, sample_beta
+    from squat.neurons import (
+        ALIF,
+        LI,
+        LIF,
+        RALIF,
+        RLIF,
+        AlphaLIF,
+        ConvRLIF,
+        CubaLIF,
+        Lapicque,
+        LIFState,
+        LSTMState,
+        RCubaLIF,
+        SpikingLSTM,
+        sample_beta,
+    )
     from squat.ptq import calibrate
     from squat.quant import levels
     from squat.quant.encoder import quantize_state
@@ -53,6 +68,11 @@ _HOME = {
     "LIF": "squat.neurons",
     "LI": "squat.neurons",
     "RLIF": "squat.neurons",
+    "CubaLIF": "squat.neurons",
+    "RCubaLIF": "squat.neurons",
+    "AlphaLIF": "squat.neurons",
+    "ALIF": "squat.neurons",
+    "RALIF": "squat.neurons",
     "LIFState": "squat.neurons",
     "ConvRLIF": "squat.neurons",
     "Lapicque": "squat.neurons",
@@ -67,14 +87,18 @@ _HOME = {
 }
 
 __all__ = [
+    "ALIF",
     "LI",
     "LIF",
+    "RALIF",
     "RLIF",
     "ATan",
+    "AlphaLIF",
     "Anchored",
     "Boxcar",
     "Conv2d",
     "ConvRLIF",
+    "CubaLIF",
     "Current",
     "FastSigmoid",
     "Flatten",
@@ -84,6 +108,7 @@ __all__ = [
     "Lapicque",
     "Linear",
     "Network",
+    "RCubaLIF",
     "Sequential",
     "Sigmoid",
     "SpikingLSTM",

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from squat import LI, LIF, RLIF, Anchored, Conv2d, IntWeight, Linear, ThresholdCentered
+from squat import LI, LIF, RALIF, RLIF, Anchored, Conv2d, IntWeight, Linear, RCubaLIF, ThresholdCentered
 from squat.layers.current import Current
 from squat.models import READOUT_NAMES, NetworkConfig, build_network
 from squat.neurons.base import Neuron
@@ -15,6 +15,8 @@ from squat.neurons.base import Neuron
 SMALL = {
     "feedforward": NetworkConfig("feedforward", inputs=14, hidden=(9, 8), classes=5),
     "recurrent": NetworkConfig("recurrent", inputs=14, hidden=(9, 8), classes=5),
+    "RCubaLIF": NetworkConfig("recurrent", inputs=14, hidden=(9, 8), classes=5, neuron="RCubaLIF"),
+    "RALIF": NetworkConfig("recurrent", inputs=14, hidden=(9, 8), classes=5, neuron="RALIF"),
     "conv": NetworkConfig("conv", inputs=(2, 9, 8), hidden=(3, 4), classes=5, kernel_size=3),
 }
 
@@ -121,3 +123,21 @@ def test_wrong_arguments() -> None:
         build_network(3, 0)
     with pytest.raises(ValueError, match="seed=-1: expected an integer from 0"):
         build_network(SMALL["conv"], -1)
+
+
+def test_the_recurrent_neuron_is_chosen_by_name() -> None:
+    for name, neuron in (("RLIF", RLIF), ("RCubaLIF", RCubaLIF), ("RALIF", RALIF)):
+        config = NetworkConfig("recurrent", 14, (9, 8), neuron=name, states=Anchored(4))
+        assert NetworkConfig.from_json(config.to_json()) == config
+        layers = build_network(config, 0).layers.layers
+        assert [type(layer) for layer in layers] == [neuron, neuron, Linear]
+    assert "neuron" not in NetworkConfig("recurrent").to_json(), "the ids of recorded runs are hashes of it"
+
+
+def test_a_neuron_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="neuron='LSTM': expected one of 'RLIF', 'RCubaLIF', 'RALIF'"):
+        NetworkConfig("recurrent", neuron="LSTM")
+    with pytest.raises(ValueError, match="neuron='RALIF': expected architecture='recurrent', got 'feedforward'"):
+        NetworkConfig("feedforward", neuron="RALIF")
+    with pytest.raises(ValueError, match="zero_reset='keep_input': RCubaLIF drops the input of a reset step always"):
+        NetworkConfig("recurrent", neuron="RCubaLIF", zero_reset="keep_input")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from squat.ablation.config import AblationConfig
@@ -87,7 +88,40 @@ def fashion() -> AblationConfig:
     return AblationConfig("fashion", base, ALL_CELLS, PUBLISHED, seeds=(0, 1, 2), learning_rates=rates)
 
 
-PRESETS: dict[str, Callable[[], AblationConfig]] = {"demo": demo, "digits": digits, "fashion": fashion}
+def digits_rcubalif() -> AblationConfig:
+    """`digits` with recurrent neurons that have a synaptic current, `RCubaLIF`.
+
+    Example:
+        >>> digits_rcubalif().base.network.neuron
+        'RCubaLIF'
+    """
+    return _digits_of("RCubaLIF")
+
+
+def digits_ralif() -> AblationConfig:
+    """`digits` with recurrent neurons whose threshold adapts, `RALIF`.
+
+    Example:
+        >>> digits_ralif().base.network.neuron
+        'RALIF'
+    """
+    return _digits_of("RALIF")
+
+
+def _digits_of(neuron: str) -> AblationConfig:
+    """The spoken digits with another recurrent neuron, everything else being equal, the learning rates too."""
+    found = digits()
+    base = replace(found.base, network=replace(found.base.network, neuron=neuron))
+    return replace(found, name=f"digits-{neuron.lower()}", base=base)
+
+
+PRESETS: dict[str, Callable[[], AblationConfig]] = {
+    "demo": demo,
+    "digits": digits,
+    "digits-rcubalif": digits_rcubalif,
+    "digits-ralif": digits_ralif,
+    "fashion": fashion,
+}
 
 
 def preset(name: str) -> AblationConfig:

@@ -66,7 +66,7 @@ def count_parts(network: Any, split: Any) -> dict[str, int]:
     with torch.no_grad():
         outputs = network.forward_trace(split.batch(torch.tensor([0]))[0])
     states = sum(
-        output[0, 0].numel()
+        output[0, 0].numel() * layer.states_per_neuron
         for layer, output in zip(network.layers, outputs, strict=True)
         if hasattr(layer, "set_state_spec")
     )

@@ -24,6 +24,7 @@ def train(
     ] = None,
     hidden: Annotated[str | None, typer.Option(help="Neurons of the hidden layers, as 128 or 128,64.")] = None,
     recurrent: Annotated[bool, typer.Option("--recurrent", help="Recurrent hidden layers.")] = False,
+    neuron: Annotated[str | None, typer.Option(help="Of recurrent layers: RLIF, RCubaLIF or RALIF.")] = None,
     conv: Annotated[bool, typer.Option("--conv", help="Convolutions, for data of images (layout=image).")] = False,
     weights: Annotated[str | None, typer.Option(help="BITS[,KEY=VALUE] or float.")] = None,
     states: Annotated[str | None, typer.Option(help="NAME:BITS[,KEY=VALUE] or float.")] = None,
@@ -49,6 +50,7 @@ def train(
         "readout": readout,
         "beta": beta,
         "architecture": "recurrent" if recurrent else "conv" if conv else None,
+        "neuron": neuron,
     }
     if recurrent and conv:
         raise ValueError("--recurrent and --conv: expected one of them")

@@ -25,6 +25,7 @@ from squat.layers.sequential import Sequential
 from squat.models.network import Network
 from squat.neurons import LI, RLIF, ConvRLIF, SpikingLSTM
 from squat.neurons.base import Neuron
+from squat.neurons.several import SeveralStates
 
 USE_SUMS = "use SumPool2d, and input_scale in the next layer"
 USE_KNOWN = "lowered are Linear, Conv2d, LIF, Lapicque, LI, RLIF, SumPool2d and Flatten"
@@ -207,6 +208,9 @@ class _Walk:
     def _check_neuron(self, neuron: Any) -> None:
         if isinstance(neuron, ConvRLIF):
             self._object("recurs by convolution, which an integer network does not have; use LIF, or RLIF")
+            return
+        if isinstance(neuron, SeveralStates):
+            self._object("has states that no integer layer has; train it with LIF, or with RLIF for a recurrent layer")
             return
         if neuron.state_spec is None:
             self._object("its membrane is float; train it with a state spec such as state=Anchored(4)")

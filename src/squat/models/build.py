@@ -14,7 +14,8 @@ from squat.layers.sequential import Sequential
 from squat.models.config import NetworkConfig
 from squat.models.network import Network
 from squat.models.readout import READOUT_NAMES
-from squat.neurons import LI, LIF, RLIF
+from squat.neurons import LI, LIF, NEURONS, RLIF
+from squat.neurons.several import SeveralStates
 
 
 def build_network(config: NetworkConfig, seed: int) -> Network:
@@ -81,9 +82,12 @@ def _feedforward(config: NetworkConfig) -> list[nn.Module]:
 def _recurrent(config: NetworkConfig) -> list[nn.Module]:
     layers: list[nn.Module] = []
     sizes: tuple[Any, ...] = (config.inputs, *config.hidden)
+    neuron: Any = NEURONS[config.neuron or "RLIF"]
     for index, size in enumerate(config.hidden):
         options = {"bias": config.bias, **_input(config, index), **_spiking(config)}
-        layers.append(RLIF(sizes[index], size, config.beta, config.threshold, **options))
+        if issubclass(neuron, SeveralStates):
+            options["arithmetic"] = "float"  # the only rule that they have
+        layers.append(neuron(sizes[index], size, beta=config.beta, threshold=config.threshold, **options))
     return [*layers, Linear(config.hidden[-1], config.classes, config.bias)]
 
 

@@ -13,14 +13,18 @@ from squat.quant.weight import IntWeight
 from squat.surrogate import FastSigmoid, Surrogate, surrogate_from_json
 
 ARCHITECTURES = ("feedforward", "recurrent", "conv")
+RECURRENT_NEURONS = ("RLIF", "RCubaLIF", "RALIF")
+ADDED = ("neuron",)
+"""Fields that older configs do not have."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """A spiking network of one of three architectures; every layer has the same specs, the output included.
 
-    `feedforward`: `Linear, LIF` per hidden size. `recurrent`: `RLIF` per hidden size. `conv`: `Conv2d, LIF, pool` per
-    hidden size (feature maps). Each ends in a `Linear` to the classes and the readout; readouts of a neuron add it.
+    `feedforward`: `Linear, LIF` per hidden size. `recurrent`: `RLIF`, or another neuron, per hidden size. `conv`:
+    `Conv2d, LIF, pool` per hidden size (feature maps). Each ends in a `Linear` to the classes and the readout; readouts
+    of a neuron add it.
 
     Args:
         architecture: `"feedforward"`, `"recurrent"` or `"conv"`.
@@ -47,6 +51,8 @@ class NetworkConfig:
         initial: initial membrane, `"zero"` (off the grid) or `"code_of_zero"`.
         kernel_size: side of the square kernels of `"conv"`, odd.
         pool: side of the square pooling windows of `"conv"`.
+        neuron: neurons of the recurrent layers, `"RCubaLIF"` or `"RALIF"`, with the defaults of their own arguments and
+            under the float rule; None for `"RLIF"`.
 
     Raises:
         TypeError, ValueError: for values outside these ranges.
@@ -81,6 +87,7 @@ class NetworkConfig:
     initial: str = "zero"
     kernel_size: int = 5
     pool: int = 2
+    neuron: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("architecture", self.architecture, ARCHITECTURES)
@@ -127,10 +134,27 @@ class NetworkConfig:
         check_choice("ste", self.ste, ("identity", "clipped"))
         check_choice("learn_beta", self.learn_beta, (False, "clamp", "sigmoid"))
         check_choice("initial", self.initial, ("zero", "code_of_zero"))
+        if self.neuron is None:
+            return
+        check_choice("neuron", self.neuron, RECURRENT_NEURONS)
+        if self.architecture != "recurrent":
+            raise ValueError(
+                f"neuron={self.neuron!r}: expected architecture='recurrent', got {self.architecture!r}; the other "
+                "architectures are made of LIF"
+            )
+        if self.neuron != "RLIF" and self.zero_reset is not None:
+            raise ValueError(
+                f"zero_reset={self.zero_reset!r}: {self.neuron} drops the input of a reset step always; leave it out"
+            )
 
     def to_json(self) -> dict[str, Any]:
-        """The config as JSON values; `from_json` is the inverse."""
-        return encode_fields(self)
+        """The config as JSON values; `from_json` is the inverse.
+
+        Fields that came later (`ADDED`) stand in it only where they are set, so that what has no use for them keeps
+        its name: run ids are hashes of it.
+        """
+        document = encode_fields(self)
+        return {name: value for name, value in document.items() if name not in ADDED or value}
 
     @classmethod
     def from_json(cls, document: Any) -> NetworkConfig:

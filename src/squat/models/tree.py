@@ -11,7 +11,7 @@ from squat.layers import MODULES
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
 from squat.models.readout import readout_from_json
-from squat.neurons import NEURONS
+from squat.neurons import NEURONS, RLIF
 from squat.neurons.base import decode_config
 
 MAX_DEPTH = 8
@@ -82,9 +82,13 @@ def _build(tree: Any, tensors: Mapping[str, Tensor], prefix: str, depth: int) ->
 _SHAPES: dict[str, Callable[[Mapping[str, Any]], dict[str, list[Any]]]] = {
     "Linear": lambda c: {"weight": [c.get("out_features"), c.get("in_features")]},
     "Conv2d": lambda c: {"weight": [c.get("out_channels"), c.get("in_channels"), *_pair(c.get("kernel_size"))]},
-    "RLIF": lambda c: {
-        "weight_in": [c.get("features"), c.get("in_features")],
-        "weight_rec": [c.get("features"), 1 if c.get("recurrence") == "one_to_one" else c.get("features")],
+    **{
+        name: lambda c: {
+            "weight_in": [c.get("features"), c.get("in_features")],
+            "weight_rec": [c.get("features"), 1 if c.get("recurrence") == "one_to_one" else c.get("features")],
+        }
+        for name, neuron in NEURONS.items()
+        if issubclass(neuron, RLIF)
     },
     "ConvRLIF": lambda c: {"weight_rec": [c.get("channels"), c.get("channels"), *_pair(c.get("kernel_size"))]},
     "SpikingLSTM": lambda c: {

@@ -9,24 +9,23 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from squat.checks import check_choice, check_real, check_type
+from squat.checks import check_choice, check_type
+from squat.neurons.decays import LEARN_DECAY, checked_decay
 from squat.neurons.state import LIFState
 from squat.neurons.stateful import Stateful
-from squat.ops.lif import LoopConfig
+from squat.ops.lif import LoopConfig, lif
 from squat.quant.encoder import STE_RULES
 from squat.quant.spec import StateSpec, spec_from_json
 from squat.remember import Remembered, forget_all
 from squat.surrogate import Surrogate, surrogate_from_json
 
 INPUT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-LEARN_BETA = (False, "clamp", "sigmoid")
-BETA_ACCEPTED = "a decay in [0, 1], or one per neuron"
 
 
 class Neuron(Stateful):
     """Base of LIF, LI and RLIF; see `LIF` for the arguments."""
 
-    wide = ("beta", "beta_logit", "threshold", "levels")
+    wide: tuple[str, ...] = ("beta", "beta_logit", "threshold", "levels")
     levels: Tensor
 
     def __init__(
@@ -49,17 +48,11 @@ class Neuron(Stateful):
         self.ste = check_choice("ste", ste, STE_RULES)
         self.arithmetic = check_choice("arithmetic", arithmetic, ("integer", "float"))
         self.initial = check_choice("initial", initial, ("zero", "code_of_zero"))
-        self.learn_beta = check_choice("learn_beta", learn_beta, LEARN_BETA)
+        self.learn_beta = check_choice("learn_beta", learn_beta, LEARN_DECAY)
         if surrogate is not None:
             check_type("surrogate", surrogate, Surrogate, "a surrogate such as FastSigmoid(25.0)")
         self.surrogate = surrogate
-        decay = _checked_beta(beta)
-        if learn_beta == "sigmoid":
-            self.beta_logit = nn.Parameter(torch.logit(decay, eps=1e-6))
-        elif learn_beta == "clamp":
-            self.beta = nn.Parameter(decay)
-        else:
-            self.register_buffer("beta", decay)
+        self.set_decay("beta", beta, learn_beta)
         self._set_threshold(threshold, learn_threshold)
         self.remembered_decay, self.remembered_tables = Remembered(), Remembered()
         self.set_state_spec(state)
@@ -84,17 +77,29 @@ class Neuron(Stateful):
         forget_all(self)
         return super().train(mode)
 
-    def decay(self) -> Tensor:
-        """The decay in force, 0-dim or `[N]`, in [0, 1]."""
-        if self.learn_beta == "sigmoid":
-            return torch.sigmoid(self.beta_logit)
-        return self.beta.clamp(0.0, 1.0) if self.learn_beta else self.beta
+    def set_decay(self, name: str, value: float | Sequence[float] | Tensor, learn: bool | str) -> None:
+        """Make the buffer or parameter of a decay."""
+        decay = checked_decay(name, value)
+        if learn == "sigmoid":
+            self.register_parameter(f"{name}_logit", nn.Parameter(torch.logit(decay, eps=1e-6)))
+        elif learn == "clamp":
+            self.register_parameter(name, nn.Parameter(decay))
+        else:
+            self.register_buffer(name, decay)
+
+    def decay(self, name: str = "beta") -> Tensor:
+        """A decay in force, 0-dim or `[N]`, in [0, 1]."""
+        learn = getattr(self, f"learn_{name}")
+        if learn == "sigmoid":
+            return torch.sigmoid(getattr(self, f"{name}_logit"))
+        value: Tensor = getattr(self, name)
+        return value.clamp(0.0, 1.0) if learn else value
 
     def _decay_in(self, dtype: torch.dtype) -> Tensor:
         """The decay in the loop's dtype; the same tensor from call to call while nothing changes it."""
         if torch.compiler.is_compiling() or not (self.learn_beta or self.beta.dtype != dtype):
             return self.decay().to(dtype)
-        stored = self.beta_logit if self.learn_beta == "sigmoid" else self.beta
+        stored: Any = self.beta_logit if self.learn_beta == "sigmoid" else self.beta
         return self.remembered_decay((stored,), (dtype,), lambda: self.decay().to(dtype))
 
     def config(self) -> dict[str, Any]:
@@ -171,6 +176,17 @@ class Neuron(Stateful):
             )
         return {"u0": state.u.to(dtype).flatten(1), "codes0": state.codes.flatten(1)}
 
+    def _through_time(
+        self, current: Tensor, state: LIFState | None, batch: torch.Size, steps: int, integer: bool, **options: Any
+    ) -> tuple[Tensor, LIFState]:
+        """Output `[T, B, N]` of the loop on currents `[T or 1, B, N]`, and the state in the shape of `batch`."""
+        out, u, codes = lif(
+            current, self._decay_in(current.dtype), self.threshold, self.loop_config(integer), steps=steps,
+            remembered=self.remembered_tables, **self._start(state, batch, current.dtype), **options,
+        )  # fmt: skip
+        codes = None if codes is None else codes.reshape(batch)
+        return out, LIFState(u.reshape(batch), codes)
+
     @torch.no_grad()
     def _refresh_levels(self) -> None:
         """The buffer follows a learned threshold."""
@@ -226,16 +242,3 @@ def is_constant(x: Tensor) -> bool:
 def widened(x: Tensor) -> Tensor:
     """Half precision as float32: levels and boundaries need it."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def _checked_beta(beta: float | Sequence[float] | Tensor) -> Tensor:
-    if isinstance(beta, (int, float)):
-        return torch.tensor(check_real("beta", beta, 0.0, 1.0))
-    check_type("beta", beta, (Tensor, Sequence), BETA_ACCEPTED)
-    values = beta.detach() if isinstance(beta, Tensor) else torch.tensor(list(beta))
-    if not values.is_floating_point() or values.dim() > 1 or values.numel() == 0:
-        raise ValueError(f"beta: {values.dtype} of shape {tuple(values.shape)}, expected {BETA_ACCEPTED}")
-    if not bool(((values >= 0) & (values <= 1)).all()):
-        outside = values[~((values >= 0) & (values <= 1))].flatten()[0]
-        raise ValueError(f"beta: holds {float(outside):.4g}, expected {BETA_ACCEPTED}; clamp it first")
-    return values.clone()

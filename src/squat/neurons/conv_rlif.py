@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from squat.checks import check_int, check_type
 from squat.layers.current import Current
 from squat.neurons.base import Neuron, check_sequence, widened
-from squat.neurons.lif import DEFAULT_SURROGATE, checked_length
+from squat.neurons.lif import DEFAULT_SURROGATE, check_length
 from squat.neurons.state import LIFState
 from squat.neurons.weights import OwnWeights
 from squat.operators import outside_graphs
@@ -124,7 +124,8 @@ class ConvRLIF(OwnWeights, Neuron):
         if current.dim() != 5 or current.shape[2] != self.channels:
             raise ValueError(f"x: shape {tuple(current.shape)}, expected {AXES} with channels={self.channels}")
         values, shape = widened(current), current.shape
-        beta = checked_length(self._decay_in(values.dtype), shape)
+        check_length("beta", self.decay(), shape[2:])
+        beta = self._decay_in(values.dtype)
         config = self.loop_config(False)
         start = self._start(state, shape[1:], values.dtype)
         recurrence = self._recurrence(values.dtype, tuple(shape[2:]))

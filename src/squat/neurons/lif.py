@@ -11,7 +11,6 @@ from torch import Tensor
 from squat.layers.current import Current
 from squat.neurons.base import Neuron, check_sequence, is_constant, widened
 from squat.neurons.state import LIFState
-from squat.ops.lif import lif
 from squat.ops.product import check_sums
 from squat.quant.spec import StateSpec
 from squat.surrogate import FastSigmoid, Surrogate
@@ -55,14 +54,11 @@ class _Elementwise(Neuron):
             shape, dtype, current = x.shape, x.dtype, widened(x)
         steps = current[:1] if is_constant(current) else current
         steps = steps if integer else self.receive(steps)
-        beta = checked_length(self._decay_in(steps.dtype), shape)
-        start = self._start(state, shape[1:], steps.dtype)
-        out, u, codes = lif(
-            steps.flatten(2), beta, self.threshold, self.loop_config(integer), steps=shape[0], scale=scale, bias=bias,
-            sum_bound=bound, exact=exact, remembered=self.remembered_tables, **start,
-        )  # fmt: skip
-        codes = None if codes is None else codes.reshape(shape[1:])
-        return out.reshape(shape).to(dtype), LIFState(u.reshape(shape[1:]), codes)
+        check_length("beta", self.decay(), shape[2:])
+        out, state = self._through_time(
+            steps.flatten(2), state, shape[1:], shape[0], integer, scale=scale, bias=bias, sum_bound=bound, exact=exact
+        )
+        return out.reshape(shape).to(dtype), state
 
     def receive(self, x: Tensor) -> Tensor:
         """What the membrane gets of a current, or of the scale and bias of one: all of it, but for `Lapicque`."""
@@ -176,12 +172,11 @@ def _per_element(value: Tensor | None, shape: torch.Size) -> Tensor | None:
     return value if positions == 1 else value.repeat_interleave(positions)
 
 
-def checked_length(beta: Tensor, shape: torch.Size) -> Tensor:
-    """The decays, if there is one, or one for each neuron of an input of this shape."""
-    neurons: Any = shape[2:].numel()
-    if beta.numel() not in (1, neurons):
+def check_length(name: str, value: Tensor, shape: torch.Size) -> None:
+    """Refuse per-neuron decays of another number than the neurons of the input."""
+    neurons: Any = shape.numel()
+    if value.numel() not in (1, neurons):
         raise ValueError(
-            f"beta: {beta.numel()} decays for an input of {neurons} neurons {tuple(shape[2:])}; "
+            f"{name}: {value.numel()} decays for an input of {neurons} neurons {tuple(shape)}; "
             "expected one decay, or one per neuron"
         )
-    return beta

@@ -62,6 +62,7 @@ class SpikingLSTM(OwnWeights, Stateful):
         (torch.Size([20, 3, 32]), torch.uint8, torch.uint8)
     """
 
+    states_per_neuron = 2
     wide = ("threshold", "levels", "cell_levels")
     state_spec: StateSpec | None
 

@@ -15,7 +15,6 @@ from squat.neurons.base import Neuron, check_sequence, is_constant, widened
 from squat.neurons.lif import DEFAULT_SURROGATE
 from squat.neurons.state import LIFState
 from squat.neurons.weights import OwnWeights
-from squat.ops.lif import lif
 from squat.ops.product import integer_linear
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight, row_bound
@@ -154,12 +153,9 @@ class RLIF(OwnWeights, Neuron):
             options = {"w_rec": self._matrix(self.weight_rec.to(dtype))}
         else:
             current, options = self._quantized_current(values, integer)
-        start = self._start(state, torch.Size((x.shape[1], self.features)), dtype)
-        out, u, codes = lif(
-            current, self._decay_in(dtype), self.threshold, self.loop_config(integer), steps=x.shape[0],
-            remembered=self.remembered_tables, **start, **options,
-        )  # fmt: skip
-        return out.to(x.dtype), LIFState(u, codes)
+        batch = torch.Size((x.shape[1], self.features))
+        out, state = self._through_time(current, state, batch, x.shape[0], integer, **options)
+        return out.to(x.dtype), state
 
     def weight_matrices(self) -> list[Tensor]:
         """Input and recurrent weights: one matrix where they share a scale."""

@@ -15,6 +15,7 @@ class Stateful(nn.Module):
     """A layer that carries a state from call to call: `forward(x [T, B, ...], state=None) -> (output, state)`."""
 
     spiking = True
+    states_per_neuron: int = 1
     threshold: Tensor
     wide: tuple[str, ...] = ()
     """Parameters and buffers that are never narrowed: in half precision 8-bit levels would merge."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import torch
 
 SERIAL_WORK = 2**14
@@ -17,3 +21,16 @@ def use_torch_threads(work: int) -> None:
     if torch.get_num_threads() != threads:
         # numba's first start of an OpenMP layer sets the process's thread number to all cores, torch's included.
         torch.set_num_threads(threads)
+
+
+def in_threads(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) -> list[Any]:
+    """`kernel(begin, end, *arguments)` on equal ranges of tasks in torch's number of threads, one for little work.
+
+    For kernels without the global lock. A parallel loop of numba would do the same and compile three times as long.
+    """
+    threads = min(torch.get_num_threads() if work > SERIAL_WORK else 1, tasks)
+    if threads <= 1:
+        return [kernel(0, tasks, *arguments)]
+    cuts = [tasks * i // threads for i in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda i: kernel(cuts[i], cuts[i + 1], *arguments), range(threads)))

@@ -249,13 +249,13 @@ def codes_gradients(
         config, x_steps, Needs(beta=need[1], bias=need[4], theta=need[2]),
     )  # fmt: skip
     s0 = None if codes0 is None or w_rec is None else (codes0 >= tables.first).to(gx.dtype)
-    weight_gradients = _shared_weight_gradients if config.integer else _weight_gradients
-    g_w, g_rec_scale = weight_gradients(gx, codes, tables.first, s0, w_rec, rec_scale, need[5], need[6])
+    of_weights = _shared_weight_gradients if config.integer else weight_gradients
+    g_w, g_rec_scale = of_weights(gx, codes, tables.first, s0, w_rec, rec_scale, need[5], need[6])
     g_scale = None
     if need[3] and x is not None and scale is not None:
         g_scale = _reduce_like(scale, (gx * x).sum((0, 1)) / scale.to(gx.dtype))
     return (
-        _over_input(gx, x_steps) if need[0] else None, _reduce_like(beta, g_beta), _reduce_like(threshold, g_theta),
+        sum_over_steps(gx, x_steps) if need[0] else None, _reduce_like(beta, g_beta), _reduce_like(threshold, g_theta),
         g_scale, g_bias, g_w, g_rec_scale, gu0 if need[7] else None,
     )  # fmt: skip
 
@@ -275,19 +275,19 @@ def membrane_gradients(
     if w_rec is not None:
         theta = threshold.to(u.dtype)
         spikes, s0 = (u > theta).to(u.dtype), None if u0 is None else (u0 > theta).to(u.dtype)
-    g_w, g_rec_scale = _weight_gradients(gx, spikes, 0, s0, w_rec, rec_scale, need[3], need[4])
+    g_w, g_rec_scale = weight_gradients(gx, spikes, 0, s0, w_rec, rec_scale, need[3], need[4])
     return (
-        _over_input(gx, x_steps) if need[0] else None, _reduce_like(beta, g_beta), _reduce_like(threshold, g_theta),
+        sum_over_steps(gx, x_steps) if need[0] else None, _reduce_like(beta, g_beta), _reduce_like(threshold, g_theta),
         g_w, g_rec_scale, gu0 if need[5] else None,
     )  # fmt: skip
 
 
-def _over_input(gx: Tensor, x_steps: int) -> Tensor:
+def sum_over_steps(gx: Tensor, x_steps: int) -> Tensor:
     """The gradient of a constant current is the sum over time."""
     return gx.sum(0, keepdim=True) if x_steps == 1 and len(gx) > 1 else gx
 
 
-def _weight_gradients(
+def weight_gradients(
     ga: Tensor, spikes: Tensor, first: int, s0: Tensor | None, w_rec: Tensor | None, rec_scale: Tensor | None,
     need_w: bool, need_scale: bool,
 ) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
@@ -314,7 +314,7 @@ def _shared_weight_gradients(
     need_scale: bool,
 ) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
     """The same under the integer rule, where `gx` is `scale * ga` already."""
-    g_w, _ = _weight_gradients(gx, spikes, first, s0, w_rec, None, need_w or need_scale, False)
+    g_w, _ = weight_gradients(gx, spikes, first, s0, w_rec, None, need_w or need_scale, False)
     if g_w is None or w_rec is None or scale is None or not need_scale:
         return g_w, None
     return g_w, _reduce_like(scale, (g_w * w_rec).sum(1) / scale.reshape(-1))

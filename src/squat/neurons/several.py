@@ -1,0 +1,154 @@
+"""What neurons of several states share: a spec for each state, their parameters by place, and the call of the loop."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from squat.checks import check_type
+from squat.neurons.base import Neuron
+from squat.neurons.lif import check_length
+from squat.operators import outside_graphs
+from squat.ops.states import StatesConfig, states
+from squat.ops.states.equations import Equations
+from squat.quant.spec import StateSpec
+
+SPEC_ACCEPTED = "a state spec such as Uniform(4), None for a float state, or 'same' as the membrane"
+
+
+class SeveralStates(Neuron):
+    """Mixed into `LIF` or `RLIF`, which make the currents: another loop, with a state of several parts.
+
+    A subclass names its equations and its state, and makes its own parameters and specs.
+    """
+
+    equations: ClassVar[Equations]
+    state_type: ClassVar[type[Any]]
+    spec_arguments: ClassVar[tuple[str, ...]]
+    """For each state but the membrane the constructor's argument, and attribute, that holds its spec."""
+    own_arguments: ClassVar[tuple[str, ...]]
+    """Further arguments of the constructor, and attributes."""
+    own_decays: ClassVar[tuple[str, ...]]
+    """Which of them are decays."""
+    reset_delay = True
+
+    @property
+    def specs(self) -> tuple[StateSpec | None, ...]:
+        """The spec of every state in the order of the equations, None for float states."""
+        others = (getattr(self, name) for name in self.spec_arguments)
+        return (*(self.state_spec if spec == "same" else spec for spec in others), self.state_spec)
+
+    def set_state_spec(self, spec: StateSpec | None) -> None:
+        """Swap the membrane's spec in place, and that of the states that have the same; None makes them float.
+
+        Raises:
+            TypeError: if `spec` is not a state spec.
+            ValueError: for a spec that forces decays.
+        """
+        super().set_state_spec(checked_spec("state", spec))
+
+    def own_parameters(self) -> tuple[Tensor, ...]:
+        """The parameters that the equations name, in order, each 0-dim or `[N]`."""
+        raise TypeError(f"{type(self).__name__} has no parameters of its own; define own_parameters")
+
+    def loop_options(self) -> Any:
+        """The options that the equations name."""
+        return self.equations.options(float(self.reset == "zero"))
+
+    def dropped(self, theta: Tensor) -> Tensor:
+        """What the reset by subtraction takes from the state that it acts on."""
+        return theta
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON values."""
+        config = super().config()
+        del config["zero_reset"]
+        for name in (*self.own_arguments, *self.spec_arguments):
+            value = self.decay(name) if name in self.own_decays else getattr(self, name)
+            value = value.detach().tolist() if isinstance(value, Tensor) else value
+            config[name] = value.to_json() if isinstance(value, StateSpec) else value
+        return config
+
+    def states_config(self) -> StatesConfig:
+        """The constants of the loop."""
+        surrogate: Any = self.surrogate
+        return StatesConfig(
+            equations=self.equations,
+            options=self.loop_options(),
+            specs=self.specs,
+            surrogate=surrogate,
+            clipped=self.ste == "clipped",
+            delayed=self.reset_delay,
+        )
+
+    def _through_time(
+        self, current: Tensor, state: Any, batch: torch.Size, steps: int, integer: bool, **options: Any
+    ) -> tuple[Tensor, Any]:
+        """Output `[T, B, N]` of the loop on currents `[T or 1, B, N]`, and the state in the shape of `batch`."""
+        recurrent = {name: options[name] for name in ("w_rec", "rec_scale") if name in options}
+        dtype, neurons = current.dtype, current.shape[2]
+        theta = self.threshold.to(dtype)
+        drop = self.dropped(theta) if self.reset == "subtract" else torch.zeros_like(theta)
+        own = self.own_parameters()
+        for name, values in zip(self.equations.parameters, own, strict=True):
+            check_length(name, values, batch[1:])
+        parameters = torch.stack([row.to(dtype).expand(neurons) for row in (theta, drop, *own)])
+        out, last, codes = outside_graphs(states)(
+            current, parameters, self.threshold, self.states_config(), steps=steps,
+            start=self._carried(state, batch, dtype), **recurrent,
+        )  # fmt: skip
+        shaped = {"u": last[-1].reshape(batch), "codes": None if codes[-1] is None else codes[-1].reshape(batch)}
+        for name, value, code in zip(self.equations.states[:-1], last, codes, strict=False):
+            shaped |= {name: value.reshape(batch), f"{name}_codes": None if code is None else code.reshape(batch)}
+        return out, self.state_type(**shaped)
+
+    def _carried(self, state: Any, batch: torch.Size, dtype: torch.dtype) -> Tensor | None:
+        """The states to start from, `[S, B, N]`; None for zeros."""
+        if state is None:
+            if self.initial == "zero":
+                return None
+            return torch.stack([self._code_of_zero(k, batch, dtype) for k in range(len(self.specs))])
+        check_type("state", state, self.state_type, f"a {self.state_type.__name__} that this neuron returned")
+        if state.fresh:
+            return None
+        values = [getattr(state, name) for name in self.equations.states]
+        for name, value in zip(self.equations.states, values, strict=True):
+            if value.shape != batch:
+                raise ValueError(
+                    f"state: {name} of shape {tuple(value.shape)}, expected {tuple(batch)} like one step of the input; "
+                    "carry the state of the same neuron and batch"
+                )
+        return torch.stack([value.to(dtype).flatten(1) for value in values])
+
+    def _code_of_zero(self, k: int, batch: torch.Size, dtype: torch.dtype) -> Tensor:
+        spec, unit = self.specs[k], float(self.threshold.detach()) if self.equations.in_thresholds[k] else 1.0
+        zeros = torch.zeros(batch, dtype=dtype, device=self.threshold.device).flatten(1)
+        if spec is None:
+            return zeros
+        levels = spec.levels(unit).to(zeros)
+        return levels[spec.encode(zeros, unit).int()]
+
+
+def float_rule(neuron: Any, arithmetic: str) -> str:
+    """`arithmetic`, if it is the rule that neurons of several states have."""
+    if arithmetic == "integer":
+        raise ValueError(
+            f"arithmetic='integer': expected 'float' for {type(neuron).__name__}; neurons of several states run under "
+            "the float rule, also with integer weights; for a network that is an integer machine use LIF or RLIF"
+        )
+    return arithmetic
+
+
+def checked_spec(name: str, spec: Any) -> Any:
+    """`spec`, if it is one that the argument `name` takes."""
+    if spec != "same" or name == "state":
+        accepted = SPEC_ACCEPTED if name != "state" else SPEC_ACCEPTED.replace(", or 'same' as the membrane", "")
+        check_type(name, spec, (StateSpec, type(None)), accepted)
+    if isinstance(spec, StateSpec) and spec.decays:
+        raise ValueError(
+            f"{name}={spec}: expected a spec with decay='free' in a neuron of several states, whose states are driven "
+            "by one another; only LIF, LI and RLIF force a decay"
+        )
+    return spec

@@ -1,0 +1,186 @@
+"""Forward loop over several states, compiled with numba for every neuron of `squat.ops.states.EQUATIONS`.
+
+A task walks one sample, or `BLOCK` neurons of it, through time with its states in the first-level cache. Which neuron
+it is is known to the compiler from the class of its options. No fused multiply-add and no reordering, see `EXACT`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numba.extending import overload
+
+from squat.ops.encoder import EXACT, encode_row, lookup_row
+from squat.ops.lif.rows import copy_row, list_above, note_not_finite
+from squat.ops.row_sums import sum_rows_of
+from squat.ops.simd import LANES
+from squat.ops.states.registry import EQUATIONS
+
+BLOCK = 512
+"""Neurons of a task without recurrence; their states, parameters and currents fit the first-level cache."""
+MOST_STATES = 3
+"""Encoders that the loop takes."""
+
+
+def update(o, k, p, x, r, s, fired, before, now, raw):
+    """Stands for the neuron's `update`."""
+
+
+@overload(update)
+def _update(o, k, p, x, r, s, fired, before, now, raw):
+    return EQUATIONS[o.instance_class].update
+
+
+def margin(o, p, now):
+    """Stands for the neuron's `margin`."""
+
+
+@overload(margin)
+def _margin(o, p, now):
+    return EQUATIONS[o.instance_class].margin
+
+
+def column(o, rows, n):
+    """Stands for the entries `rows[:, n]` as a tuple, which stays in registers."""
+
+
+TUPLES = {
+    2: lambda o, rows, n: (rows[0, n], rows[1, n]),
+    3: lambda o, rows, n: (rows[0, n], rows[1, n], rows[2, n]),
+}
+
+
+@overload(column)
+def _column(o, rows, n):
+    return TUPLES[len(EQUATIONS[o.instance_class].states)]
+
+
+def parameters_of(o, p, n):
+    """Stands for the parameters of a neuron as a tuple."""
+
+
+PARAMETERS = {
+    2: lambda o, p, n: (p[0, n], p[1, n], p[2, n], p[3, n]),
+    3: lambda o, p, n: (p[0, n], p[1, n], p[2, n], p[3, n], p[4, n]),
+}
+
+
+@overload(parameters_of)
+def _parameters_of(o, p, n):
+    return PARAMETERS[len(EQUATIONS[o.instance_class].parameters)]
+
+
+@njit(**EXACT)
+def zeros(rows, room, like):
+    """Zeros `[rows, room]` of the dtype of `like`."""
+    return np.zeros((rows, room), like.dtype)
+
+
+@njit(**EXACT)
+def fire(o, p, states, s):
+    """`s = (margin > 0)` for a row of neurons."""
+    for n in range(p.shape[1]):
+        s[n] = s.dtype.type(margin(o, parameters_of(o, p, n), column(o, states, n)) > 0)
+
+
+@njit(**EXACT)
+def update_row(o, k, p, x, r, s, fired, before, now, raw):
+    """`raw[k] = update(...)` for a row of neurons."""
+    for n in range(p.shape[1]):
+        raw[k, n] = update(
+            o, k, parameters_of(o, p, n), x[n], r[n], s[n], fired[n], column(o, before, n), column(o, now, n),
+            column(o, raw, n),
+        )  # fmt: skip
+
+
+@njit(**EXACT)
+def reset_at_once(o, p, s, fired, now):
+    """The reset without delay; `fired` becomes what the next step resets."""
+    u = now[now.shape[0] - 1]
+    for n in range(p.shape[1]):
+        u[n] = u[n] - (s[n] - fired[n]) * (p[1, n] + o.zero * u[n])
+    fire(o, p, now, fired)
+
+
+@njit(nogil=True, **EXACT)
+def forward(
+    begin, end, o, parameters, x, start, encoders, levels, w_rec, rec_scale, delayed, out, codes, values, raws, resets,
+    last,
+):  # fmt: skip
+    """Tasks `begin` to `end`; whether every value was finite.
+
+    Fills spikes `out` `[T, B, N]`, the last states `last`, and for each state `k` codes or values. `codes[k]`,
+    `values[k]` (float states before a reset without delay), `raws[k]` (before the quantizer) and `resets` (what each
+    step reset) are `[T, B, N]` where they are wanted, else empty.
+    """
+    finite = True
+    for task in range(begin, end):
+        finite &= walk(
+            task, o, parameters, x, start, encoders, levels, w_rec, rec_scale, delayed, out, codes, values, raws,
+            resets, last,
+        )  # fmt: skip
+    return finite
+
+
+@njit(**EXACT)
+def walk(
+    task, o, parameters, x, start, encoders, levels, w_rec, rec_scale, delayed, out, codes, values, raws, resets, last
+):  # fmt: skip
+    """One sample, or `BLOCK` neurons of it, through time; whether every value was finite."""
+    steps, _, neurons = out.shape
+    states, recurrent = start.shape[0], w_rec.size > 0
+    width = neurons if recurrent else BLOCK
+    blocks = (neurons + width - 1) // width
+    b, begin = task // blocks, (task % blocks) * width
+    stop = min(neurons, begin + width)
+    size = stop - begin
+    room = w_rec.shape[1] if recurrent else (size + LANES - 1) // LANES * LANES
+    p = parameters[:, begin:stop]
+    before, now, raw = zeros(states, room, x), zeros(states, room, x), zeros(states, room, x)
+    rows = zeros(5, room, x)
+    s, fired, r, near, poison = rows[0], rows[1], rows[2], rows[3], rows[4]
+    code, pair, spikers = np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room + LANES, np.int32)
+    for k in range(states):
+        copy_row(start[k, b, begin:stop], before[k, :size])
+    fire(o, p, before, s)
+    copy_row(s, fired)
+    for t in range(steps):
+        current = x[t if x.shape[0] > 1 else 0, b, begin:stop]
+        if recurrent:
+            count = list_above(s[:size], x.dtype.type(0), spikers)
+            sum_rows_of(near, 0, w_rec, spikers, 0, count, 0, room)
+            for n in range(size):
+                r[n] = near[n] * rec_scale[n]
+        for k in range(states):
+            update_row(o, k, p, current, r, s, fired, before, now, raw)
+            note_not_finite(raw[k, :size], poison)
+            if levels[k].size:
+                encode_row(raw[k], encoders[k], code, near, pair)
+                lookup_row(levels[k], code, now[k])
+                row = codes[k][t, b, begin:stop]
+                for n in range(size):
+                    row[n] = np.uint8(code[n])
+            else:
+                copy_row(raw[k], now[k])
+            if raws[k].size:
+                copy_row(raw[k], raws[k][t, b, begin:stop])
+        fire(o, p, now, s)
+        copy_row(s, out[t, b, begin:stop])
+        if resets.size:
+            for n in range(size):
+                resets[t, b, begin + n] = np.uint8(fired[n])
+        for k in range(states):
+            if values[k].size:
+                copy_row(now[k], values[k][t, b, begin:stop])
+        if delayed:
+            copy_row(s, fired)
+        else:
+            reset_at_once(o, p, s, fired, now)
+        for k in range(states):
+            copy_row(now[k], before[k])
+    total = x.dtype.type(0)
+    for n in range(size):
+        total += poison[n]
+    for k in range(states):
+        copy_row(now[k], last[k, b, begin:stop])
+    return total == 0
