@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 SPECS = ("Uniform", "ThresholdCentered", "ZeroCentered", "Anchored")
-TRAINING, INFERENCE = "training step", "inference"
+TRAINING, INFERENCE, QUANTIZER = "training step", "inference", "state quantizer alone"
 SQUAT, FLOAT, PUBLISHED = "squat", "snnTorch", "snnTorch + Brevitas"
 PRODUCTS, COPY = "matrix products", "memory copy"
 EXPORTED_C = "exported C"
@@ -96,6 +96,18 @@ CASES = [
             measures=("forward and backward",),
             memory=("forward and backward",),
             tiny={"values": 20_000},
+        )
+        for bits in (8, 4)
+    ),
+    *(
+        Case(
+            name=f"drop-in-{bits}",
+            family="benchmarks.dropin",
+            settings={**FEEDFORWARD, "bits": bits, "values": 1_000_000},
+            stacks=(SQUAT, FLOAT),
+            measures=(TRAINING, QUANTIZER),
+            memory=(TRAINING, QUANTIZER),
+            tiny={**TINY, "values": 20_000},
         )
         for bits in (8, 4)
     ),

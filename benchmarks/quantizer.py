@@ -28,8 +28,11 @@ def values(settings: dict[str, Any]) -> Tensor:
 def build(settings: dict[str, Any], measure: str, stack: str) -> Callable[[], object]:
     """Forward and backward of one tensor."""
     del measure
-    quantize, x = quantizer(settings["bits"], stack), values(settings).requires_grad_()
-    gradient = torch.ones_like(x)
+    return forward_and_backward(quantizer(settings["bits"], stack), values(settings))
+
+
+def forward_and_backward(quantize: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], object]:
+    x, gradient = x.requires_grad_(), torch.ones_like(x)
 
     def run() -> None:
         x.grad = None

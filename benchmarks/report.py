@@ -44,6 +44,7 @@ def markdown(record: Record) -> str:
 TITLES = {
     "benchmarks.networks": "Networks",
     "benchmarks.quantizer": "The state quantizer alone",
+    "benchmarks.dropin": "An unchanged snnTorch network with squat's state quantizer, against snnTorch's own",
     "benchmarks.loop": "The neuron loop alone, as a multiple of the memory copy",
     "benchmarks.stream": "One sample, one step at a time",
     "benchmarks.engine": "The integer engine: a batch of 64 sequences",
@@ -132,11 +133,11 @@ def _memory_table(cases: list[Record]) -> str:
     stacks = _stacks(values for case in cases for values in case["memory"].values())
     rows = []
     for case in cases:
-        for values in case["memory"].values():
+        for measure, values in case["memory"].items():
             mine = values[SQUAT]["added"]
             cells = [_memory_cell(values, stack, mine) for stack in stacks[1:]]
-            rows.append([case["name"], plain(mine), *cells])
-    return table(["case", "squat", *stacks[1:]], rows)
+            rows.append([case["name"], measure, plain(mine), *cells])
+    return table(["case", "measure", "squat", *stacks[1:]], rows)
 
 
 def _memory_cell(values: dict[str, Record], stack: str, mine: float) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
 
-from benchmarks.cases import COPY, FLOAT, PRODUCTS, PUBLISHED, SQUAT, TRAINING
+from benchmarks.cases import COPY, FLOAT, PRODUCTS, PUBLISHED, QUANTIZER, SQUAT, TRAINING
 
 
 class Ratio(NamedTuple):
@@ -69,6 +69,11 @@ TARGETS = (
     ),
     Target("state quantizer, 8 bits, against snnTorch", "quantizer-8", FLOAT, SQUAT, 50),
     Target("the same, peak memory", "quantizer-8", SQUAT, FLOAT, 1 / 50, at_least=False, memory=True),
+    Target("training step of snnTorch with the drop-in, 8 bits", "drop-in-8", FLOAT, SQUAT, 8, measure=TRAINING),
+    Target(
+        "peak memory of the drop-in, 8 bits, against snnTorch's own",
+        "drop-in-8", SQUAT, FLOAT, 1 / 10, at_least=False, memory=True, measure=QUANTIZER,
+    ),
     Target("neuron loop against the memory copy, worst case", "loop-*", SQUAT, COPY, 1.5, at_least=False),
     Target(
         "peak memory of a training step, recurrent 4/4, against snnTorch + Brevitas",

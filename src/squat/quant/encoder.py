@@ -26,12 +26,12 @@ def count_below(x: Tensor, bounds: Tensor, evenly_spaced: bool = False) -> Tenso
 
 def encode(spec: StateSpec, x: Tensor, threshold: float = 1.0) -> Tensor:
     """Codes of `x` under `spec`; see `StateSpec.encode`."""
-    x = _checked(x)
+    x = checked_values(x)
     threshold = check_real("threshold", threshold, 0.0, open_low=True)
-    if _compiled(x):
-        return _with_kernel(x, spec, threshold, torch.uint8)
-    _refuse_not_finite(bool(torch.isfinite(x).all()))
-    _, bounds, _ = level_tables(spec, threshold, x.dtype)
+    levels, bounds, _ = level_tables(spec, threshold, x.dtype)
+    if has_kernel(x):
+        return look_up(x, bounds, torch.arange(len(levels), dtype=torch.uint8))
+    refuse_not_finite(bool(torch.isfinite(x).all()))
     return count_below(x, bounds.to(x.device), spec.evenly_spaced).to(torch.uint8)
 
 
@@ -69,8 +69,9 @@ class _Quantize(torch.autograd.Function):
         levels = level_tables(spec, threshold, torch.float32)[0].to(x.device, x.dtype)
         if clipped:
             ctx.save_for_backward((x >= levels[0]) & (x <= levels[-1]))
-        if _compiled(x):
-            return _with_kernel(x, spec, check_real("threshold", threshold, 0.0, open_low=True), x.dtype)
+        if has_kernel(x):
+            threshold = check_real("threshold", threshold, 0.0, open_low=True)
+            return look_up(x, level_tables(spec, threshold, x.dtype)[1], levels)
         return levels[encode(spec, x, threshold).int()]
 
     @staticmethod
@@ -83,32 +84,51 @@ COMPILED_SIZE = 2**14
 """From so many float32 values on the CPU the compiled encoder serves; its first use in a process loads numba."""
 
 
-def _compiled(x: Tensor) -> bool:
+def has_kernel(x: Tensor) -> bool:
+    """Whether the compiled encoder serves these values."""
     plain = x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() >= COMPILED_SIZE
     return plain and not torch.compiler.is_compiling()
 
 
-def _with_kernel(x: Tensor, spec: StateSpec, threshold: float, dtype: torch.dtype) -> Tensor:
-    """Codes (uint8) or levels (float32) of many values."""
+def look_up(x: Tensor, bounds: Tensor, table: Tensor, encoder: Any = None) -> Tensor:
+    """`table[#{k : x > bounds[k]}]` of many float32 values, by the compiled encoder.
+
+    Args:
+        x: float32 values on the CPU, of any shape.
+        bounds: sorted float32 boundaries.
+        table: what each code is replaced by: codes (uint8) or levels (float32).
+        encoder: what `squat.ops.encoder.make_encoder` gave for the bounds, if it is at hand.
+
+    Returns:
+        Entries of the table, in the shape of `x`.
+
+    Raises:
+        ValueError: for NaN or infinity.
+
+    Example:
+        >>> look_up(torch.tensor([0.2, 0.7]), torch.tensor([0.5]), torch.tensor([-1.0, 1.0]))
+        tensor([-1.,  1.])
+    """
     from squat.ops.encoder import encode_all, make_encoder
     from squat.ops.threads import use_torch_threads
 
-    levels, bounds, _ = level_tables(spec, threshold, torch.float32)
-    table = (levels if dtype == torch.float32 else torch.arange(len(levels), dtype=dtype)).numpy()
-    out = torch.empty(x.shape, dtype=dtype)
+    out = torch.empty(x.shape, dtype=table.dtype)
     use_torch_threads(x.numel())
     values = x.detach().contiguous().view(-1).numpy()
-    _refuse_not_finite(encode_all(values, make_encoder(bounds.numpy()), table, out.view(-1).numpy()))
+    encoder = make_encoder(bounds.numpy()) if encoder is None else encoder
+    refuse_not_finite(encode_all(values, encoder, table.numpy(), out.view(-1).numpy()))
     return out
 
 
-def _checked(x: Tensor) -> Tensor:
+def checked_values(x: Tensor) -> Tensor:
+    """`x` as float32 or float64, or the error for what is no floating-point tensor."""
     check_type("x", x, Tensor, "a floating-point tensor")
     if not x.is_floating_point():
         raise TypeError(f"x has dtype {x.dtype}: expected a floating-point tensor; convert it with x.float()")
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
-def _refuse_not_finite(finite: bool) -> None:
+def refuse_not_finite(finite: bool) -> None:
+    """The error for NaN and infinity."""
     if not finite:
         raise ValueError("x contains NaN or infinity: expected finite values; a quantizer would hide them as a code")
