@@ -10,6 +10,7 @@ NAMES = {
     *("levels", "Uniform", "ThresholdCentered", "ZeroCentered", "Anchored", "StateSpec", "IntWeight"),
     *("Linear", "Conv2d", "Sequential", "LIF", "LI", "RLIF", "ConvRLIF", "Lapicque", "SpikingLSTM", "sample_beta"),
     *("CubaLIF", "RCubaLIF", "AlphaLIF", "ALIF", "RALIF"),
+    *("quantize_", "dequantize_"),
     *("calibrate", "checkpoint_over_time", "save", "load", "__version__"),
 }
 

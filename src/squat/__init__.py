@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         SpikingLSTM,
         sample_beta,
     )
+    from squat.models.quantize import dequantize_, quantize_
     from squat.ptq import calibrate
     from squat.quant import levels
     from squat.quant.encoder import quantize_state
@@ -80,6 +81,8 @@ _HOME = {
     "LSTMState": "squat.neurons",
     "sample_beta": "squat.neurons",
     "Network": "squat.models",
+    "quantize_": "squat.models.quantize",
+    "dequantize_": "squat.models.quantize",
     "calibrate": "squat.ptq",
     "lower": "squat.integer.lower",
     "save": "squat.files",
@@ -120,11 +123,13 @@ __all__ = [
     "__version__",
     "calibrate",
     "checkpoint_over_time",
+    "dequantize_",
     "export",
     "integer",
     "levels",
     "load",
     "lower",
+    "quantize_",
     "quantize_state",
     "sample_beta",
     "save",
