@@ -13,7 +13,7 @@ HEAVY = (
 )
 ROOT = Path(__file__).parents[1]
 USED_BY_LIGHTNING = {"tensorboardX"}
-OPTIONAL = {"ray", "triton"}
+OPTIONAL = {"ray", "snntorch", "triton"}
 
 
 def loaded_by(statement: str) -> set[str]:

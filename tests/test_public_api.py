@@ -11,6 +11,7 @@ NAMES = {
     *("Linear", "Conv2d", "Sequential", "LIF", "LI", "RLIF", "ConvRLIF", "Lapicque", "SpikingLSTM", "sample_beta"),
     *("CubaLIF", "RCubaLIF", "AlphaLIF", "ALIF", "RALIF"),
     *("quantize_", "dequantize_"),
+    *("quantize_", "dequantize_", "from_snntorch", "to_snntorch"),
     *("calibrate", "checkpoint_over_time", "save", "load", "__version__"),
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from squat import export, integer
+    from squat.compat import from_snntorch, to_snntorch
     from squat.files import load, save
     from squat.integer.lower import lower
     from squat.layers import Conv2d, Current, Flatten, Linear
@@ -84,6 +85,8 @@ _HOME = {
     "quantize_": "squat.models.quantize",
     "dequantize_": "squat.models.quantize",
     "calibrate": "squat.ptq",
+    "from_snntorch": "squat.compat",
+    "to_snntorch": "squat.compat",
     "lower": "squat.integer.lower",
     "save": "squat.files",
     "load": "squat.files",
@@ -125,6 +128,7 @@ __all__ = [
     "checkpoint_over_time",
     "dequantize_",
     "export",
+    "from_snntorch",
     "integer",
     "levels",
     "load",
@@ -133,6 +137,7 @@ __all__ = [
     "quantize_state",
     "sample_beta",
     "save",
+    "to_snntorch",
 ]
 
 

@@ -1,0 +1,146 @@
+"""Neurons: one converter for each class of snnTorch. A new neuron is one entry in `CONVERTERS`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from squat.compat.builder import Builder, copy_parameter
+from squat.compat.layers import Converter
+from squat.compat.recognise import number_written, state_spec_of, surrogate_of
+from squat.compat.structure import Link
+from squat.layers import Linear
+from squat.neurons import LI, LIF, RLIF
+
+RESETS = {"_base_sub": "subtract", "_base_zero": "zero", "_base_int": "none"}
+"""By the name of the method that a neuron runs: `reset_mechanism` may have been set later, without effect."""
+
+
+def neuron_arguments(build: Builder, link: Link) -> dict[str, Any]:
+    """What every neuron shares: threshold, reset, surrogate, state spec and rule.
+
+    Raises:
+        ValueError: for options that squat does not have.
+    """
+    theirs = link.module
+    if theirs.inhibition:
+        raise ValueError("inhibition=True: expected False; squat has no winner-take-all layer")
+    factor = theirs.graded_spikes_factor
+    if isinstance(factor, nn.Parameter) or not bool((factor == 1).all()):
+        raise ValueError("graded_spikes_factor other than 1: spikes are 0 or 1; put the factor into the next layer")
+    if not getattr(theirs, "reset_delay", True):
+        raise ValueError("reset_delay=False: expected True; squat resets one step after the spike, as is the default")
+    if theirs.threshold.numel() != 1:
+        raise ValueError(f"{theirs.threshold.numel()} thresholds: expected one for the layer")
+    threshold = number_written(theirs.threshold)
+    state = state_spec_of(theirs.state_quant, threshold)
+    return {
+        "threshold": threshold,
+        "reset": RESETS[theirs.state_function.__name__],
+        "surrogate": build.surrogate or surrogate_of(theirs.spike_grad),
+        "state": state,
+        "learn_threshold": isinstance(theirs.threshold, nn.Parameter),
+        "arithmetic": "integer" if state is None else build.arithmetic,
+    }
+
+
+def decay_of(link: Link, value: Tensor) -> Tensor:
+    """A decay clamped to [0, 1] as snnTorch does in its forward pass, 0-dim or one per neuron `[N]`."""
+    decay = value.detach().float().clamp(0, 1)
+    if decay.numel() == 1:
+        return decay.reshape(())
+    if decay.dim() > 1:
+        if not link.inputs:
+            raise ValueError(
+                f"decays of shape {tuple(decay.shape)}: their neurons' shape is not known; pass an example input"
+            )
+        decay = decay.expand(link.inputs[0].shape[1:])
+    return decay.flatten()
+
+
+def _leaky(build: Builder, link: Link) -> None:
+    theirs, arguments = link.module, neuron_arguments(build, link)
+    arguments |= {"beta": decay_of(link, theirs.beta), "learn_beta": learned(theirs.beta)}
+    if link.membrane_only:
+        check_integrates(arguments)
+    layer = LI(**arguments) if link.membrane_only else LIF(**arguments)
+    copy_learned(layer, beta=theirs.beta)
+    build.layers.append(layer)
+
+
+def learned(value: Tensor) -> str | bool:
+    """The `learn_beta` of a decay that is, or is not, a parameter."""
+    return "clamp" if isinstance(value, nn.Parameter) else False
+
+
+def copy_learned(layer: Any, **decays: Tensor) -> None:
+    """Learned decays as they are: those outside [0, 1] are clamped in the forward pass, here as there."""
+    for name, theirs in decays.items():
+        mine = getattr(layer, name)
+        if isinstance(theirs, nn.Parameter) and theirs.numel() == mine.numel():
+            copy_parameter(mine, theirs.reshape(mine.shape))
+
+
+def check_integrates(arguments: dict[str, Any]) -> None:
+    """A membrane can be read over time where nothing resets it; drops what a readout neuron does not take.
+
+    Raises:
+        ValueError: for a neuron that resets.
+    """
+    if arguments.pop("reset") != "none":
+        raise ValueError(
+            "the network reads the membrane of a neuron that resets: expected reset_mechanism='none', or a network "
+            "that reads the spikes"
+        )
+    arguments.pop("surrogate")
+
+
+def _rleaky(build: Builder, link: Link) -> None:
+    theirs, arguments = link.module, neuron_arguments(build, link)
+    check_spikes_are_read(link)
+    arguments |= {"beta": decay_of(link, theirs.beta), "learn_beta": learned(theirs.beta)}
+    layer = recurrent_layer(build, theirs, RLIF, **arguments)
+    copy_learned(layer, beta=theirs.beta)
+    build.layers.append(layer)
+
+
+def check_spikes_are_read(link: Link) -> None:
+    """Only LI shows its membrane over time.
+
+    Raises:
+        ValueError: where the network reads the membrane.
+    """
+    if link.membrane_only:
+        raise ValueError("the network reads its membrane, expected its spikes; only a Leaky can be read that way")
+
+
+def recurrent_layer(build: Builder, theirs: Any, kind: Any, **arguments: Any) -> Any:
+    """A recurrent layer of squat, which owns its input weights too: those of the Linear before it.
+
+    Raises:
+        ValueError: where no float Linear stands before it, or the recurrence is not all to all.
+    """
+    if not theirs.all_to_all or not isinstance(theirs.recurrent, nn.Linear):
+        raise ValueError("its recurrence is one to one or convolutional: expected linear_features, all to all")
+    linear = build.layers.pop() if build.layers else None
+    if not isinstance(linear, Linear) or linear.weight_spec is not None:
+        raise ValueError("it stands behind no float Linear, whose weights the recurrent layer of squat takes in")
+    biases = [bias for bias in (linear.bias, theirs.recurrent.bias) if bias is not None]
+    layer = kind(
+        linear.in_features, linear.out_features, bias=bool(biases), input_scale=linear.input_scale,
+        input_max=linear.input_max, **arguments,
+    )  # fmt: skip
+    copy_parameter(layer.weight_in, linear.weight)
+    copy_parameter(layer.weight_rec, theirs.recurrent.weight)
+    if biases:
+        copy_parameter(layer.bias, sum(biases[1:], biases[0]))
+        layer.bias.requires_grad_(any(bias.requires_grad for bias in biases))
+    return layer
+
+
+CONVERTERS: dict[str, Converter] = {
+    "snntorch.Leaky": _leaky,
+    "snntorch.RLeaky": _rleaky,
+}
+"""By package and class. A new neuron is one entry."""

@@ -1,0 +1,417 @@
+"""`from_snntorch` in detail: parameters, options and gradients that carry over, and everything that is refused."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import squat
+from squat.compat import compare, state_quant, to_snntorch
+from squat.compat.recognise import state_spec_of, surrogate_of
+from tutorial_networks import made, spikes
+
+snntorch = pytest.importorskip("snntorch", reason="snnTorch is converted here (dev extra)")
+published = pytest.importorskip("snntorch.functional.quant", reason="snnTorch is converted here (dev extra)")
+
+
+def leaky(**options):
+    return snntorch.Leaky(0.9, init_hidden=True, **options)
+
+
+def test_parameters_their_training_and_the_mode_carry_over():
+    theirs = nn.Sequential(nn.Linear(5, 4), leaky(learn_beta=True, threshold=0.3), nn.Linear(4, 3, bias=False))
+    theirs[0].weight.requires_grad_(False)
+    ours = squat.from_snntorch(theirs.eval())
+    assert not ours.training
+    assert torch.equal(ours[0].weight, theirs[0].weight)
+    assert torch.equal(ours[0].bias, theirs[0].bias)
+    assert not ours[0].weight.requires_grad
+    assert ours[2].bias is None
+    assert ours[1].learn_beta == "clamp"
+    assert float(ours[1].threshold) == 0.3
+    assert ours[1].beta.data_ptr() != theirs[1].beta.data_ptr()
+    assert ours[0].weight.data_ptr() != theirs[0].weight.data_ptr()
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
+def test_resets(reset):
+    theirs = nn.Sequential(nn.Linear(5, 4), leaky(threshold=0.3, reset_mechanism=reset))
+    ours = squat.from_snntorch(theirs)
+    assert ours[1].reset == reset
+    assert compare(theirs, ours, spikes(20, 3, 5)).differing == 0.0
+
+
+def test_gradients_are_those_of_snntorch():
+    """Of a loss on spike counts, for every parameter; sums over time are taken in another order."""
+    net, x, _ = made("learned_decays")
+    ours = squat.from_snntorch(net, x)
+    factors = torch.linspace(-1, 1, 6)
+    (net(x) * factors).sum().backward()
+    (ours(x)[0].sum(0) * factors).sum().backward()
+    pairs = [
+        (net.fc1.weight, ours[0].weight),
+        (net.lif1.beta, ours[1].beta),
+        (net.fc2.weight, ours[2].weight),
+        (net.lif2.beta, ours[3].beta),
+        (net.lif2.threshold, ours[3].threshold),
+    ]
+    for theirs, mine in pairs:
+        error = (theirs.grad.flatten() - mine.grad.flatten()).abs().max()
+        assert float(error) <= 1e-4 * float(theirs.grad.abs().max()), (error, theirs.grad)
+
+
+def test_the_same_module_again_needs_no_reset_between():
+    """States that an `init_hidden` network keeps neither matter nor change."""
+    net, x, _ = made("recurrent_init_hidden")
+    net(x[0])
+    kept = net[0][1].mem.clone()
+    ours = squat.from_snntorch(net)
+    assert compare(net, ours, x).differing <= 0.02
+    assert torch.equal(net[0][1].mem, kept)
+    assert net.training
+
+
+def test_beta_of_an_image_needs_its_shape():
+    theirs = nn.Sequential(nn.Conv2d(1, 2, 3), snntorch.Leaky(torch.rand(2, 1, 1), threshold=0.3, init_hidden=True))
+    x = spikes(9, 4, 1, 6, 6)
+    ours = squat.from_snntorch(theirs, x[0])
+    assert ours[1].beta.shape == (32,)
+    assert compare(theirs, ours, x).rows[0].given_inputs == 0.0
+    with pytest.raises(ValueError, match=r"decays of shape \(2, 1, 1\).*pass an example input"):
+        squat.from_snntorch(theirs)
+
+
+def test_average_pooling_of_spikes_becomes_sums():
+    ours = squat.from_snntorch(made("convolutional_init_hidden")[0])
+    kinds = [type(layer).__name__ for layer in ours.layers]
+    assert kinds == ["Conv2d", "LIF", "SumPool2d", "Conv2d", "LIF", "SumPool2d", "Flatten", "Linear", "LIF"]
+    assert (ours[3].input_scale, ours[3].input_max) == (0.25, 4)
+    before_neuron = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AvgPool2d(2), leaky(threshold=0.2))
+    ours = squat.from_snntorch(before_neuron)
+    assert type(ours[1]).__name__ == "AvgPool2d"
+    assert compare(before_neuron, ours, spikes(9, 4, 1, 8, 8)).rows[0].given_inputs == 0.0
+
+
+QUANTIZERS = [
+    ({"num_bits": 4}, 1.0, squat.Uniform(4)),
+    ({"num_bits": 8, "threshold": 0.3}, 0.3, squat.Uniform(8)),
+    ({"num_bits": 3, "uniform": False, "threshold": 2.473}, 2.473, squat.ThresholdCentered(3)),
+    ({"num_bits": 4, "uniform": False, "thr_centered": False}, 1.0, squat.ZeroCentered(4)),
+    ({"num_bits": 4, "lower_limit": 0.5, "upper_limit": 1}, 1.0, squat.Uniform(4, 0.5, 1.0)),
+    ({"num_bits": 5, "uniform": False, "multiplier": 0.8}, 1.0, squat.ThresholdCentered(5, base=0.8)),
+    ({"num_bits": 4, "threshold": 1.0}, 0.5, squat.Uniform(4, 1.0, 1.4)),
+]
+
+
+@pytest.mark.parametrize("make", [published.state_quant, state_quant])
+@pytest.mark.parametrize(("arguments", "threshold", "spec"), QUANTIZERS, ids=str)
+def test_levels_are_recognised(arguments, threshold, spec, make):
+    found = state_spec_of(make(**arguments), threshold)
+    assert found == spec or torch.equal(found.levels(threshold), spec.levels(threshold))
+    assert state_spec_of(False, threshold) is None
+
+
+def test_levels_that_are_no_published_set_are_refused():
+    with pytest.raises(
+        ValueError, match=r"are no published set at threshold 0.3; make the quantizer with threshold=0.3"
+    ):
+        state_spec_of(published.state_quant(8, uniform=False), 0.3)
+    with pytest.raises(ValueError, match="its state_quant is a function of its own"):
+        state_spec_of(torch.round, 1.0)
+
+
+def test_surrogates():
+    theirs = snntorch.surrogate
+    assert surrogate_of(theirs.fast_sigmoid(slope=7)) == squat.FastSigmoid(7.0)
+    assert surrogate_of(theirs.atan()) == squat.ATan(2.0)
+    assert surrogate_of(theirs.sigmoid(slope=3)) == squat.Sigmoid(3.0)
+    net = nn.Sequential(nn.Linear(3, 2), leaky(spike_grad=theirs.straight_through_estimator()))
+    text = r"1 \(snntorch.Leaky\): its surrogate gradient straight_through_estimator has no counterpart.*surrogate="
+    with pytest.raises(ValueError, match=text):
+        squat.from_snntorch(net)
+    assert squat.from_snntorch(net, surrogate=squat.Triangular())[1].surrogate == squat.Triangular()
+
+
+def brevitas_layers():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its import warns about torch's own deprecations
+        return pytest.importorskip("brevitas.nn", reason="Brevitas, of the dev extra, is not installed")
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.filterwarnings("ignore")  # its tensor wrappers warn about torch's own deprecations
+def test_brevitas_weights_become_the_same_integers(bits, per_channel):
+    quantized = brevitas_layers()
+    from brevitas.quant import Int8WeightPerChannelFloat, Int8WeightPerTensorFloat
+
+    quantizer = Int8WeightPerChannelFloat if per_channel else Int8WeightPerTensorFloat
+    options = {"weight_bit_width": bits, "weight_quant": quantizer}
+    theirs = nn.Sequential(
+        *(quantized.QuantConv2d(1, 3, 3, **options), leaky(threshold=0.4)),
+        *(nn.Flatten(), quantized.QuantLinear(3 * 16, 5, bias=True, **options), leaky(threshold=0.3)),
+    )
+    ours = squat.from_snntorch(theirs).eval()
+    for mine, original in ((ours[0], theirs[0]), (ours[3], theirs[3])):
+        assert mine.weight_spec == squat.IntWeight(bits, "channel" if per_channel else "tensor", "max")
+        w_int, scale = mine.quantizer(mine.weight)
+        expected = original.quant_weight()
+        assert torch.equal(w_int, (expected.value / expected.scale).round())
+        assert torch.equal(scale.flatten(), expected.scale.flatten())
+    comparison = compare(theirs, ours, spikes(9, 4, 1, 6, 6))
+    assert [row.given_inputs for row in comparison.rows] == [0.0, 0.0]
+    assert comparison.differing <= 0.02
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_brevitas_quantizers_that_squat_has_not_are_refused():
+    quantized = brevitas_layers()
+    from brevitas.quant import Int8ActPerTensorFloat, ShiftedUint8WeightPerTensorFloat
+
+    acts = nn.Sequential(quantized.QuantLinear(3, 2, bias=True, input_quant=Int8ActPerTensorFloat))
+    with pytest.raises(ValueError, match="input_quant is on: squat quantizes weights and states"):
+        squat.from_snntorch(acts)
+    shifted = nn.Sequential(quantized.QuantLinear(3, 2, bias=True, weight_quant=ShiftedUint8WeightPerTensorFloat))
+    with pytest.raises(ValueError, match="are no symmetric set from -127 to 127"):
+        squat.from_snntorch(shifted)
+
+
+class Loop(nn.Module):
+    """A time loop around `step(t, x, mem1, mem2)`, which tests replace by what cannot be converted."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+        self.fc1, self.lif1 = nn.Linear(6, 6), snntorch.Leaky(0.9, threshold=0.3)
+        self.fc2, self.lif2 = nn.Linear(6, 6), snntorch.Leaky(0.9, threshold=0.3)
+
+    def forward(self, x):
+        states, out = (torch.zeros(x.shape[1:]), torch.zeros(x.shape[1:])), []
+        for t in range(len(x)):
+            spikes_out, *states = self.step(self, t, x[t], *states)
+            out.append(spikes_out)
+        return torch.stack(out) if isinstance(out[0], torch.Tensor) else out
+
+
+def plain(net, t, x, mem1, mem2):
+    spk1, mem1 = net.lif1(net.fc1(x), mem1)
+    spk2, mem2 = net.lif2(net.fc2(spk1), mem2)
+    return spk2, mem1, mem2
+
+
+def residual(net, t, x, mem1, mem2):
+    spk1, mem1 = net.lif1(net.fc1(x), mem1)
+    spk2, mem2 = net.lif2(net.fc2(spk1) + spk1, mem2)
+    return spk2, mem1, mem2
+
+
+def shared(net, t, x, mem1, mem2):
+    spk1, mem1 = net.lif1(net.fc1(x), mem1)
+    spk2, mem2 = net.lif2(net.fc1(spk1), mem2)
+    return spk2, mem1, mem2
+
+
+def feedback(net, t, x, mem1, mem2):
+    spk1, mem1 = net.lif1(net.fc1(x + (mem2 > 1)), mem1)
+    spk2, mem2 = net.lif2(net.fc2(spk1), mem2)
+    return spk2, mem1, mem2
+
+
+def membrane_on(net, t, x, mem1, mem2):
+    _, mem1 = net.lif1(net.fc1(x), mem1)
+    spk2, mem2 = net.lif2(net.fc2(mem1), mem2)
+    return spk2, mem1, mem2
+
+
+def scaled_state(net, t, x, mem1, mem2):
+    spk1, mem1 = net.lif1(net.fc1(x), mem1 * 0.5)
+    spk2, mem2 = net.lif2(net.fc2(spk1), mem2)
+    return spk2, mem1, mem2
+
+
+def several_outputs(net, t, x, mem1, mem2):
+    spk1, mem1 = net.lif1(net.fc1(x), mem1)
+    spk2, mem2 = net.lif2(net.fc2(spk1), mem2)
+    return (spk2, spk1), mem1, mem2
+
+
+def side_branch(net, t, x, mem1, mem2):
+    spk1, mem1 = net.lif1(net.fc1(x), mem1)
+    spk2, mem2 = net.lif2(net.fc2(spk1), mem2)
+    return spk2 + 0 * spk1.sum(), mem1, mem2
+
+
+def data_dependent(net, t, x, mem1, mem2):
+    spk1, mem1 = net.lif1(net.fc1(x), mem1)
+    current = net.fc2(spk1) if bool(x.sum() > 0) else net.fc2(spk1).flatten(1)
+    spk2, mem2 = net.lif2(current, mem2)
+    return spk2, mem1, mem2
+
+
+def other_function(net, t, x, mem1, mem2):
+    spk1, mem1 = net.lif1(F.relu(net.fc1(x)), mem1)
+    spk2, mem2 = net.lif2(net.fc2(spk1), mem2)
+    return spk2, mem1, mem2
+
+
+def parallel(net, t, x, mem1, mem2):
+    _, mem1 = net.lif1(net.fc1(x), mem1)
+    spk2, mem2 = net.lif2(net.fc2(x), mem2)
+    return spk2, mem1, mem2
+
+
+def order_changes(net, t, x, mem1, mem2):
+    if t % 2:
+        spk2, mem2 = net.lif2(net.fc2(x), mem2)
+        spk1, mem1 = net.lif1(net.fc1(spk2), mem1)
+        return spk1, mem1, mem2
+    return plain(net, t, x, mem1, mem2)
+
+
+def starts_charged(net, t, x, mem1, mem2):
+    return plain(net, t, x, mem1 if t else mem1 + 0.5, mem2)
+
+
+REFUSED = [
+    (residual, r"add joins several tensors between fc2 and lif2; residual connections"),
+    (shared, r"run a different number of times \(fc1 14, lif1 7, lif2 7\)"),
+    (feedback, "lif2 feeds back into the first layer, fc1"),
+    (membrane_on, "fc2 takes a state of lif1, expected the output of lif1"),
+    (scaled_state, "lif1 gets a state in step 1 that is not what it returned in the step before"),
+    (several_outputs, "its result reads lif1, but only the last layer, lif2, can be an output"),
+    (side_branch, r"sum\(...\) reads lif1, but only the last layer"),
+    (data_dependent, "depends on the values of its input: branches on data cannot be converted"),
+    (other_function, r"relu \(function.relu\) has no counterpart in squat; converted are torch.Linear"),
+    (parallel, "fc2 takes no output of lif1, the layer that runs before it"),
+    (order_changes, "its layers run in another order in a later step"),
+    (starts_charged, "lif1 gets a state in step 0 that is not zero at first"),
+]
+
+
+@pytest.mark.parametrize(("step", "text"), REFUSED, ids=lambda value: getattr(value, "__name__", ""))
+def test_what_is_no_chain_is_refused(step, text):
+    with pytest.raises(ValueError, match=f"this network cannot be converted: .*{text}"):
+        squat.from_snntorch(Loop(step), spikes(7, 3, 6) + 0.1)
+
+
+def test_the_loop_of_these_tests_is_converted_as_it_stands():
+    net, x = Loop(plain), spikes(7, 3, 6)
+    assert compare(net, squat.from_snntorch(net, x), x).differing <= 0.02
+
+
+OPTIONS = [
+    ({"reset_delay": False}, r"reset_delay=False: expected True; squat resets one step after the spike"),
+    ({"graded_spikes_factor": 2.0}, "graded_spikes_factor other than 1: spikes are 0 or 1"),
+    ({"learn_graded_spikes_factor": True}, "graded_spikes_factor other than 1"),
+    ({"threshold": torch.tensor([1.0, 2.0])}, "2 thresholds: expected one for the layer"),
+    ({"surrogate_disable": True}, "its surrogate gradient SpikingNeuron has no counterpart"),
+]
+
+
+@pytest.mark.parametrize(("options", "text"), OPTIONS, ids=str)
+def test_options_that_squat_has_not_are_refused(options, text):
+    with pytest.raises(ValueError, match=rf"cannot be converted: 1 \(snntorch.Leaky\): {text}"):
+        squat.from_snntorch(nn.Sequential(nn.Linear(3, 2), leaky(**options)))
+
+
+def test_winner_take_all_is_refused():
+    with pytest.warns(UserWarning, match="Inhibition"):
+        net = nn.Sequential(leaky(inhibition=True))
+    with pytest.raises(ValueError, match="inhibition=True: expected False"):
+        squat.from_snntorch(net)
+
+
+LAYERS = [
+    (nn.Sequential(nn.GRU(3, 3)), r"0 \(torch.GRU\) has no counterpart in squat; converted are"),
+    (nn.Sequential(nn.Conv2d(2, 2, 3, groups=2)), "groups=2, dilation=.*: expected 1"),
+    (nn.Sequential(nn.Conv2d(1, 2, 3, padding="same")), "padding='same'.*: expected numbers and 'zeros'"),
+    (nn.Sequential(nn.Linear(3, 2), nn.AvgPool2d(2, padding=1)), "padding=1: expected plain windows without padding"),
+    (nn.Sequential(nn.BatchNorm1d(3)), "it stands behind no Linear or Conv2d"),
+    (nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3, track_running_stats=False)), "track_running_stats=False"),
+    (nn.Sequential(nn.Flatten(0)), "start_dim=0, end_dim=-1: expected 1 and -1"),
+    (nn.Sequential(nn.Linear(3, 3)).double(), "0.weight is torch.float64; convert it with net.float"),
+    (nn.Sequential(snntorch.RLeaky(0.9, linear_features=3)), "it stands behind no float Linear"),
+    (nn.Sequential(nn.Linear(3, 3), snntorch.RLeaky(0.9, all_to_all=False)), "its recurrence is one to one or conv"),
+]
+
+
+@pytest.mark.parametrize(("net", "text"), LAYERS, ids=lambda value: str(value)[:20])
+def test_layers_that_squat_has_not_are_refused(net, text):
+    with pytest.raises(ValueError, match=f"cannot be converted: .*{text}"):
+        squat.from_snntorch(net)
+
+
+def test_a_membrane_that_is_reset_cannot_be_read():
+    net, x, _ = made("regression")
+    net.readout = snntorch.Leaky(0.9)
+    with pytest.raises(ValueError, match="reads the membrane of a neuron that resets: expected reset_mechanism='none'"):
+        squat.from_snntorch(net, x)
+
+
+def test_bad_arguments():
+    net, _, _ = made("recurrent")
+    with pytest.raises(ValueError, match="example=None: expected an input of Recurrent"):
+        squat.from_snntorch(net)
+    with pytest.raises(TypeError, match="net=3: expected a network of snnTorch"):
+        squat.from_snntorch(3)
+    with pytest.raises(TypeError, match="surrogate='atan': expected a surrogate such as"):
+        squat.from_snntorch(net, surrogate="atan")
+    with pytest.raises(ValueError, match="arithmetic='int': expected one of 'float', 'integer'"):
+        squat.from_snntorch(net, arithmetic="int")
+    with pytest.raises(ValueError, match="it ran no layer"):
+        squat.from_snntorch(Empty(), torch.zeros(1))
+    with pytest.raises(ValueError, match="converted: 1 layers of neurons, but net has 2"):
+        compare(Loop(plain), squat.Sequential(squat.LIF()), spikes(7, 3, 6))
+
+
+class Empty(nn.Module):
+    def forward(self, x):
+        return x + 1
+
+
+def test_the_comparison_is_a_table():
+    net, x, _ = made("recurrent")
+    comparison = compare(net, squat.from_snntorch(net, x), x)
+    lines = str(comparison).splitlines()
+    assert str(comparison) == repr(comparison)
+    assert lines[0].startswith("layer  class  outputs  spike rate  differing, same inputs")
+    assert [line.split()[:2] for line in lines[1:]] == [["rlif1", "RLIF"], ["lif2", "LIF"]]
+
+
+BACK_AND_FORTH = ["convolutional_init_hidden", "recurrent_init_hidden", "quantized_states"]
+
+
+@pytest.mark.parametrize("name", BACK_AND_FORTH)
+def test_back_to_snntorch(name):
+    net, x, _ = made(name, dyadic=True)
+    ours = squat.from_snntorch(net)
+    again = to_snntorch(ours)
+    assert compare(again, ours, x).differing == 0.0
+    second = squat.from_snntorch(again)
+    assert [type(layer) for layer in second.layers] == [type(layer) for layer in ours.layers]
+    for mine, theirs in zip(second.parameters(), ours.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+W = squat.IntWeight(4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        (squat.Linear(3, 2, weight=W), r"layer 0 \(Linear\): its weights are quantized, IntWeight.*dequantize_"),
+        (squat.LIF(state=squat.Anchored(4)), "state spec Anchored.* is no published one"),
+        (squat.LIF(surrogate=squat.Triangular()), "surrogate Triangular.* has no counterpart"),
+        (squat.LIF(ste="clipped"), "ste='clipped'.*: snnTorch has only 'identity'"),
+        (squat.LIF(reset="zero", zero_reset="drop_input"), "zero_reset='drop_input': this neuron of snnTorch has only"),
+        (nn.Linear(2, 2), r"layer 0 \(Linear\) has no counterpart in snnTorch"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_cannot_go_back(layer, text):
+    with pytest.raises(ValueError, match=text):
+        to_snntorch(squat.Sequential(layer))
