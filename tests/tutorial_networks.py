@@ -110,6 +110,13 @@ class Recurrent(nn.Module):
         return torch.stack(out)
 
 
+class Populations(nn.Module):
+    """A readout without weights: sums over the neurons of each class."""
+
+    def forward(self, counts):
+        return counts.reshape(len(counts), 3, 10).sum(-1)
+
+
 class PopulationOutput(nn.Module):
     """Several output neurons for each class, summed over time and over the population."""
 
@@ -119,6 +126,7 @@ class PopulationOutput(nn.Module):
         self.lif1 = snntorch.Leaky(0.9, threshold=0.4, spike_grad=snntorch.surrogate.sigmoid(slope=5))
         self.head = nn.Linear(32, 3 * 10)
         self.lif2 = snntorch.Leaky(0.9, threshold=0.3)
+        self.populations = Populations()
 
     def forward(self, x):
         mem1, mem2, out = None, None, []
@@ -126,7 +134,7 @@ class PopulationOutput(nn.Module):
             spk1, mem1 = self.lif1(self.body(x[t]), mem1)
             spk2, mem2 = self.lif2(self.head(spk1), mem2)
             out.append(spk2)
-        return torch.stack(out).sum(0).reshape(x.shape[1], 3, 10).sum(-1)
+        return self.populations(torch.stack(out).sum(0))
 
 
 class Regression(nn.Module):

@@ -239,6 +239,12 @@ def several_outputs(net, t, x, mem1, mem2):
     return (spk2, spk1), mem1, mem2
 
 
+def detached_output(net, t, x, mem1, mem2):
+    spk1, mem1 = net.lif1(net.fc1(x), mem1)
+    spk2, mem2 = net.lif2(net.fc2(spk1), mem2)
+    return (spk2, spk1.detach()), mem1, mem2
+
+
 def side_branch(net, t, x, mem1, mem2):
     spk1, mem1 = net.lif1(net.fc1(x), mem1)
     spk2, mem2 = net.lif2(net.fc2(spk1), mem2)
@@ -283,6 +289,7 @@ REFUSED = [
     (membrane_on, "fc2 takes a state of lif1, expected the output of lif1"),
     (scaled_state, "lif1 gets a state in step 1 that is not what it returned in the step before"),
     (several_outputs, "its result reads lif1, but only the last layer, lif2, can be an output"),
+    (detached_output, "its result reads lif1"),
     (side_branch, r"sum\(...\) reads lif1, but only the last layer"),
     (data_dependent, "depends on the values of its input: branches on data cannot be converted"),
     (other_function, r"relu \(function.relu\) has no counterpart in squat; converted are torch.Linear"),
@@ -343,6 +350,24 @@ LAYERS = [
 def test_layers_that_squat_has_not_are_refused(net, text):
     with pytest.raises(ValueError, match=f"cannot be converted: .*{text}"):
         squat.from_snntorch(net)
+
+
+class Scaled(nn.Module):
+    """A layer of a user's own, with a weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return x * self.factor
+
+
+def test_a_layer_of_ones_own_is_refused_by_name():
+    net = nn.Sequential(nn.Linear(3, 3), Scaled(), leaky())
+    for example in (None, torch.zeros(1, 3)):
+        with pytest.raises(ValueError, match=r"cannot be converted: 1 \(.*Scaled\) has no counterpart in squat"):
+            squat.from_snntorch(net, example)
 
 
 def test_a_membrane_that_is_reset_cannot_be_read():

@@ -151,7 +151,7 @@ class _Chain:
 
     def _check_not_hidden(self, tensors: list[Tensor], hidden: dict[int, str], where: str, last: Call) -> None:
         for tensor in tensors:
-            name = hidden.get(id(tensor))
+            name = hidden.get(id(self._unchanged(tensor)))
             if name is not None:
                 raise refusal(
                     f"{where} reads {name}, but only the last layer, {last.link.name}, can be an output; several "

@@ -20,6 +20,8 @@ from torch.utils._pytree import tree_leaves
 
 NOTHING = ("to", "float", "contiguous", "detach", "clone", "detach_", "requires_grad_")
 """Functions that leave values and shapes alone."""
+LIBRARIES = ("snntorch", "torch", "brevitas")
+"""Packages whose modules are layers, whatever they are made of."""
 
 
 @dataclass
@@ -167,15 +169,18 @@ class _Recorder(TorchFunctionMode):
 
 
 def _layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """What is converted as a whole: neurons and modules of the libraries; containers are looked into."""
+    """What is converted as a whole: modules of the libraries, and others that hold weights themselves.
+
+    Containers, and a user's modules without weights of their own, are looked into.
+    """
     for name, child in module.named_children():
         path = f"{prefix}{name}"
-        library = key_of(child).split(".")[0] in ("snntorch", "torch", "brevitas")
+        library = key_of(child).split(".")[0] in LIBRARIES
         container = isinstance(child, nn.Sequential | nn.ModuleList | nn.ModuleDict)
-        if container or (not library and any(True for _ in child.children())):
-            yield from _layers(child, f"{path}.")
-        else:
+        if not container and (library or any(True for _ in child.parameters(recurse=False))):
             yield path, child
+        else:
+            yield from _layers(child, f"{path}.")
 
 
 def refusal(text: str) -> ValueError:
