@@ -184,11 +184,47 @@ def test_contradictions_are_refused_and_change_nothing(arguments, error, text):
 
 def test_a_float_state_for_a_neuron_that_starts_at_the_code_of_zero_is_refused():
     net = squat.Sequential(squat.Linear(3, 2), squat.LIF(state=S, initial="code_of_zero"))
-    with pytest.raises(ValueError, match=r"layer 1 \(LIF\) has initial='code_of_zero': a float state starts at zero"):
+    with pytest.raises(
+        ValueError, match=r"layer 1 \(LIF\): initial='code_of_zero' with state=None: expected a state spec"
+    ):
         squat.quantize_(net, weights=W, states={"1": None})
     assert net[0].weight_spec is None
-    with pytest.raises(ValueError, match="set initial='zero' on the layer first"):
+    with pytest.raises(ValueError, match="a float state starts at zero"):
         squat.dequantize_(net)
+    assert net[1].state_spec == S
+
+
+class TwoStates(squat.LIF):
+    """A neuron with a further state, as `quantize_` sees it."""
+
+    spec_arguments = ("current_state",)
+
+    def __init__(self):
+        super().__init__()
+        self.current_state = "same"
+
+
+def test_a_further_state_has_a_name_of_its_own():
+    wide = squat.Uniform(4, 1.0, 1.0)
+    net = squat.Sequential(squat.Linear(3, 2), TwoStates())
+    squat.quantize_(net, states={"*": S})
+    assert (net[1].state_spec, net[1].current_state) == (S, "same")
+    report = squat.quantize_(net, states={"*.current": wide, "1": squat.Uniform(4)})
+    assert (net[1].state_spec, net[1].current_state) == (squat.Uniform(4), wide)
+    assert [(row.layer, row.before) for row in report.rows[1:]] == [("1", S), ("1.current", "same")]
+    squat.quantize_(net, states=S)
+    assert (net[1].state_spec, net[1].current_state) == (S, wide)
+    squat.dequantize_(net)
+    assert (net[1].state_spec, net[1].current_state) == (None, None)
+    with pytest.raises(ValueError, match=r"states\['0.current'\]: decides for no layer.*names are 1, 1.current"):
+        squat.quantize_(net, states={"0.current": S})
+
+
+def test_what_a_layer_refuses_leaves_the_others_as_they_were():
+    net = squat.Sequential(squat.LIF(state=squat.Uniform(2)), squat.LIF(state=S, initial="code_of_zero"))
+    with pytest.raises(ValueError, match=r"layer 1 \(LIF\): initial='code_of_zero'"):
+        squat.quantize_(net, states={"*": None})
+    assert [layer.state_spec for layer in net.layers] == [squat.Uniform(2), S]
 
 
 def test_damaged_weights_are_refused_before_anything_changes():

@@ -12,9 +12,9 @@ from torch import nn
 from squat.checks import check_type
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
+from squat.models.quantize_report import Change, QuantizationReport
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight
-from squat.text import columns
 
 Filter = Callable[[str, nn.Module], bool]
 Specs = Any
@@ -35,41 +35,47 @@ class Part:
 WEIGHTS = Part("weights", IntWeight, "an IntWeight", "weight_spec", "set_weight_spec")
 STATES = Part("states", StateSpec, "a state spec such as Anchored(4)", "state_spec", "set_state_spec")
 PARTS = (WEIGHTS, STATES)
-Wanted = tuple[str, Part, Any]
-"""Name of a layer, part, and the spec it shall have."""
 
 
 @dataclass(frozen=True)
-class Change:
-    """One row of the report: what a layer's weights or states were and are; None is float."""
+class Slot:
+    """One place for a spec: the weights of a layer, the state of a neuron, or a further state of it.
 
-    layer: str
-    kind: str
-    part: str
-    before: Any
-    after: Any
-
-    @property
-    def changed(self) -> bool:
-        """Whether the spec is another one than before."""
-        return self.before != self.after
-
-
-@dataclass(frozen=True, repr=False)
-class QuantizationReport:
-    """What `quantize_` or `dequantize_` did; shown and printed as a table.
-
-    Attributes:
-        rows: one `Change` for the weights and one for the states of every layer that has them, also the unchanged ones.
+    Further states (the `current_state` of a neuron with a synaptic current) are named after the layer, "1.current", and
+    follow its membrane while they are `"same"`; only patterns that end in their name mean them.
     """
 
-    rows: tuple[Change, ...]
+    name: str
+    layer: Any
+    part: Part
+    attribute: str
 
-    def __str__(self) -> str:
-        return columns(("layer", "class", "part", "before", "after"), map(_cells, self.rows))
+    @property
+    def main(self) -> bool:
+        """Whether it is the layer's first one of its kind."""
+        return self.attribute == self.part.attribute
 
-    __repr__ = __str__
-    """The table too, so that a notebook shows it."""
+    @property
+    def spec(self) -> Any:
+        """What it holds: a spec, None for float, or "same"."""
+        return getattr(self.layer, self.attribute)
+
+    def fits(self, pattern: str) -> bool:
+        """Whether a pattern means it."""
+        own = self.main or pattern.endswith(self.name[self.name.rindex(".") :])
+        return own and fnmatchcase(self.name, pattern)
+
+    def put(self, spec: Any) -> None:
+        """Give it a spec."""
+        if self.main:
+            getattr(self.layer, self.part.setter)(spec)
+        else:
+            setattr(self.layer, self.attribute, spec)
+            self.layer.set_state_spec(self.layer.state_spec)  # levels follow
+
+
+Wanted = tuple[Slot, Any]
+"""A place, and the spec that it shall have."""
 
 
 def quantize_(
@@ -80,7 +86,8 @@ def quantize_(
     A layer is named by where it stands: "0", "1", ... in a `Sequential` or `Network`, "encoder.fc1" in a module of your
     own. A mapping goes from patterns (`*`, `?`) of names to specs, and the first pattern that fits decides; layers that
     none fits stay as they are. So mixed precision is `weights={"0": IntWeight(8), "*": IntWeight(4)}`. A layer that
-    already has its spec is not touched, so a second call changes nothing.
+    already has its spec is not touched, so a second call changes nothing. Further states of a neuron have names too,
+    `states={"1.current": Uniform(4, 1.0, 1.0), "*": Uniform(4)}`, and follow its membrane otherwise.
 
     Args:
         net: any module that holds layers and neurons of squat.
@@ -143,7 +150,7 @@ def dequantize_(net: nn.Module) -> QuantizationReport:
     """
     check_type("net", net, nn.Module, "a network of squat, or a module that holds layers of squat")
     layers = _layers_of(net)
-    return _apply(layers, [(name, part, None) for part in PARTS for name in _having(part, layers)])
+    return _apply(layers, [(slot, None) for slot in _slots_of(layers) if slot.spec != "same"])
 
 
 def named_layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -173,69 +180,65 @@ def _layers_of(net: nn.Module) -> dict[str, Any]:
     return layers
 
 
-def _having(part: Part, layers: Mapping[str, Any]) -> list[str]:
-    return [name for name, layer in layers.items() if hasattr(layer, part.setter)]
+def _slots_of(layers: Mapping[str, Any]) -> list[Slot]:
+    """Every place for a spec, in the order of the layers."""
+    slots = []
+    for name, layer in layers.items():
+        slots += [Slot(name, layer, part, part.attribute) for part in PARTS if hasattr(layer, part.setter)]
+        for argument in dict.fromkeys(getattr(layer, "spec_arguments", ())):
+            slots.append(Slot(f"{name}.{argument.removesuffix('_state')}", layer, STATES, argument))
+    return slots
 
 
 def _assigned(part: Part, specs: Specs, layers: Mapping[str, Any]) -> list[Wanted]:
-    """The spec of every layer that gets one."""
-    names = _having(part, layers)
-    if not names:
+    """The places that get a spec, and which."""
+    slots = [slot for slot in _slots_of(layers) if slot.part is part]
+    if not slots:
         raise ValueError(f"{part.name}: no layer has {part.name} to quantize; there are {_listed(layers)}")
     if not isinstance(specs, Mapping):
         check_type(part.name, specs, part.kind, f"{part.accepted}, or a mapping from layer names to specs")
-        return [(name, part, specs) for name in names]
+        return [(slot, specs) for slot in slots if slot.main]
     for pattern, spec in specs.items():
         check_type(f"{part.name}[{pattern!r}]", spec, (part.kind, type(None)), f"{part.accepted}, or None for float")
-    decided = {name: next((p for p in specs if fnmatchcase(name, p)), None) for name in names}
+    decided = {slot: next((pattern for pattern in specs if slot.fits(pattern)), None) for slot in slots}
     for pattern in specs:
         if pattern not in decided.values():
             raise ValueError(
                 f"{part.name}[{pattern!r}]: decides for no layer with {part.name}; the first pattern that fits a name "
-                f"counts, and the names are {', '.join(names)}"
+                f"counts, and the names are {', '.join(slot.name for slot in slots)}"
             )
-    return [(name, part, specs[pattern]) for name, pattern in decided.items() if pattern is not None]
+    return [(slot, specs[pattern]) for slot, pattern in decided.items() if pattern is not None]
 
 
 def _apply(layers: Mapping[str, Any], wanted: list[Wanted]) -> QuantizationReport:
-    """All or nothing: what a layer would refuse is found before the first one changes."""
-    specs = {(name, part): spec for name, part, spec in wanted}
-    for name, part, spec in wanted:
-        _check_possible(name, layers[name], part, spec)
-    rows = []
-    for name, layer in layers.items():
-        for part in PARTS:
-            if hasattr(layer, part.setter):
-                before = getattr(layer, part.attribute)
-                row = Change(name, type(layer).__name__, part.name, before, specs.get((name, part), before))
-                if row.changed:
-                    getattr(layer, part.setter)(row.after)
-                rows.append(row)
+    """All or nothing: weights, whose scales would be lost, come last, and what they would refuse is found before."""
+    specs = dict(wanted)
+    for slot, spec in wanted:
+        if slot.part is WEIGHTS and spec is not None:
+            _check_finite(slot)
+    slots = _slots_of(layers)
+    rows = [Change(s.name, type(s.layer).__name__, s.part.name, s.spec, specs.get(s, s.spec)) for s in slots]
+    changed = [(slot, row) for slot, row in zip(slots, rows, strict=True) if row.changed]
+    done: list[tuple[Slot, Change]] = []
+    try:
+        for slot, row in sorted(changed, key=lambda pair: pair[0].part is WEIGHTS):
+            slot.put(row.after)
+            done.append((slot, row))
+    except ValueError as error:
+        for before, row in done:
+            before.put(row.before)
+        raise ValueError(f"layer {slot.name} ({type(slot.layer).__name__}): {error}") from error
     return QuantizationReport(tuple(rows))
 
 
-def _check_possible(name: str, layer: Any, part: Part, spec: Any) -> None:
-    if part is STATES and spec is None and layer.initial == "code_of_zero":
-        raise ValueError(
-            f"layer {name} ({type(layer).__name__}) has initial='code_of_zero': a float state starts at zero; set "
-            "initial='zero' on the layer first"
-        )
-    if part is WEIGHTS and spec is not None:
-        for parameter in layer.parameters(recurse=False):
-            if not bool(parameter.isfinite().all()):
-                raise ValueError(
-                    f"layer {name} ({type(layer).__name__}): NaN or infinity in its weights; the training has "
-                    "diverged, or the weights that were loaded are damaged"
-                )
+def _check_finite(slot: Slot) -> None:
+    for parameter in slot.layer.parameters(recurse=False):
+        if not bool(parameter.isfinite().all()):
+            raise ValueError(
+                f"layer {slot.name} ({type(slot.layer).__name__}): NaN or infinity in its weights; the training has "
+                "diverged, or the weights that were loaded are damaged"
+            )
 
 
 def _listed(layers: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} ({type(layer).__name__})" for name, layer in layers.items())
-
-
-def _cells(row: Change) -> tuple[str, ...]:
-    return row.layer, row.kind, row.part, _shown(row.before), _shown(row.after) if row.changed else "unchanged"
-
-
-def _shown(spec: Any) -> str:
-    return "float" if spec is None else str(spec)
