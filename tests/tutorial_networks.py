@@ -1,7 +1,8 @@
 """Networks in the styles that snnTorch users write: a time loop in `forward`, `init_hidden=True`, and others.
 
 `NETWORKS` maps a name to a function that returns `(net, x, options)`: `x` is what `net` is called with, and `options`
-may say `by_step`, and `exact`: the share of differing outputs allowed where weights are dyadic, and sums thus exact.
+may say `by_step`; `exact`, the share of differing outputs allowed where weights are dyadic, and sums thus exact;
+`image`, the shape that `squat.lower` needs; `lowers`, the class that it refuses.
 """
 
 from __future__ import annotations
@@ -173,6 +174,65 @@ class OneStep(nn.Module):
         return self.out(x)
 
 
+class Circuits(nn.Module):
+    """Neurons as RC circuits, and one-to-one recurrence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(40, 24)
+        self.lif1 = snntorch.Lapicque(R=4.0, C=0.5, time_step=0.25, threshold=0.1)
+        self.fc2 = nn.Linear(24, 12)
+        self.rlif2 = snntorch.RLeaky(0.8, all_to_all=False, V=torch.linspace(-0.5, 0.5, 12), threshold=0.3)
+
+    def forward(self, x):
+        mem1 = self.lif1.init_lapicque()
+        spk2, mem2 = self.rlif2.init_rleaky()
+        out = []
+        for step in x:
+            spk1, mem1 = self.lif1(self.fc1(step), mem1)
+            spk2, mem2 = self.rlif2(self.fc2(spk1), spk2, mem2)
+            out.append(spk2)
+        return torch.stack(out)
+
+
+class ImageRecurrence(nn.Module):
+    """Neurons on images that hear their neighbours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3)
+        self.rlif1 = snntorch.RLeaky(0.8, conv2d_channels=3, kernel_size=3, threshold=0.4)
+        self.fc = nn.Linear(3 * 36, 8)
+        self.lif2 = snntorch.Leaky(0.8, threshold=0.3)
+
+    def forward(self, x):
+        (spk1, mem1), mem2, out = self.rlif1.init_rleaky(), self.lif2.init_leaky(), []
+        for step in x:
+            spk1, mem1 = self.rlif1(self.conv(step), spk1, mem1)
+            spk2, mem2 = self.lif2(self.fc(spk1.reshape(len(step), -1)), mem2)
+            out.append(spk2)
+        return torch.stack(out)
+
+
+class SpikingCells(nn.Module):
+    """LSTM cells that fire, of equal sizes, since snnTorch loses the states of others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slstm1 = snntorch.SLSTM(20, 20, threshold=0.02)
+        self.fc = nn.Linear(20, 6)
+        self.lif2 = snntorch.Leaky(0.9, threshold=0.3)
+
+    def forward(self, x):
+        syn1, mem1 = self.slstm1.init_slstm()
+        mem2, out = self.lif2.init_leaky(), []
+        for step in x:
+            spk1, syn1, mem1 = self.slstm1(step, syn1, mem1)
+            spk2, mem2 = self.lif2(self.fc(spk1), mem2)
+            out.append(spk2)
+        return torch.stack(out)
+
+
 def static_input() -> Any:
     return StaticInput(), spikes(BATCH, 40), {}
 
@@ -193,6 +253,18 @@ def convolutional_init_hidden() -> Any:
         *(nn.Linear(6 * 2 * 2, 10), snntorch.Leaky(**common, output=True)),
     )
     return net, spikes(STEPS, BATCH, 1, 16, 16), {"image": (1, 16, 16)}
+
+
+def circuits() -> Any:
+    return Circuits(), spikes(STEPS, BATCH, 40), {}
+
+
+def image_recurrence() -> Any:
+    return ImageRecurrence(), spikes(STEPS, BATCH, 1, 8, 8), {"lowers": "ConvRLIF"}
+
+
+def spiking_cells() -> Any:
+    return SpikingCells(), spikes(STEPS, BATCH, 20), {"lowers": "SpikingLSTM"}
 
 
 def recurrent() -> Any:
@@ -260,6 +332,9 @@ NETWORKS: dict[str, Callable[[], Any]] = {
         one_step,
         quantized_states,
         batch_normalised,
+        circuits,
+        image_recurrence,
+        spiking_cells,
     )
 }
 

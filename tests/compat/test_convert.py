@@ -342,7 +342,12 @@ LAYERS = [
     (nn.Sequential(nn.Flatten(0)), "start_dim=0, end_dim=-1: expected 1 and -1"),
     (nn.Sequential(nn.Linear(3, 3)).double(), "0.weight is torch.float64; convert it with net.float"),
     (nn.Sequential(snntorch.RLeaky(0.9, linear_features=3)), "it stands behind no float Linear"),
-    (nn.Sequential(nn.Linear(3, 3), snntorch.RLeaky(0.9, all_to_all=False)), "its recurrence is one to one or conv"),
+    (nn.Sequential(nn.Conv2d(1, 2, 3), snntorch.RLeaky(0.9, all_to_all=False)), "it stands behind no float Linear"),
+    (
+        nn.Sequential(snntorch.Lapicque(torch.tensor(0.9), learn_beta=True)),
+        "learn_beta=True: snnTorch computes R and C",
+    ),
+    (nn.Sequential(snntorch.Lapicque(0.1)), "the membrane would decay by"),
 ]
 
 
@@ -368,6 +373,13 @@ def test_a_layer_of_ones_own_is_refused_by_name():
     for example in (None, torch.zeros(1, 3)):
         with pytest.raises(ValueError, match=r"cannot be converted: 1 \(.*Scaled\) has no counterpart in squat"):
             squat.from_snntorch(net, example)
+
+
+def test_cells_whose_states_snntorch_loses_are_warned_of():
+    theirs = nn.Sequential(snntorch.SLSTM(3, 4, init_hidden=True))
+    with pytest.warns(UserWarning, match="0: snnTorch 1.0.0 sets the states of an SLSTM to zero at every step"):
+        ours = squat.from_snntorch(theirs)
+    assert torch.equal(ours[0].weight_rec, theirs[0].lstm_cell.weight_hh)
 
 
 def test_a_membrane_that_is_reset_cannot_be_read():

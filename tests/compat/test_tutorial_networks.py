@@ -71,6 +71,10 @@ def test_quantize_train_and_lower(name):
     assert all(changed), changed
     after = net.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
+    if "lowers" in options:
+        with pytest.raises(ValueError, match=rf"cannot be lowered: .*\({options['lowers']}\)"):
+            squat.lower(ours, options.get("image"))
+        return
     machine = squat.lower(ours, options.get("image"))
     expected = ours.eval()(steps)[0]
     found = torch.tensor(machine.run(steps).output)

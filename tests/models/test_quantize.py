@@ -194,30 +194,22 @@ def test_a_float_state_for_a_neuron_that_starts_at_the_code_of_zero_is_refused()
     assert net[1].state_spec == S
 
 
-class TwoStates(squat.LIF):
-    """A neuron with a further state, as `quantize_` sees it."""
-
-    spec_arguments = ("current_state",)
-
-    def __init__(self):
-        super().__init__()
-        self.current_state = "same"
-
-
 def test_a_further_state_has_a_name_of_its_own():
-    wide = squat.Uniform(4, 1.0, 1.0)
-    net = squat.Sequential(squat.Linear(3, 2), TwoStates())
+    wide, cells = squat.Uniform(4, 1.0, 1.0), squat.SpikingLSTM(3, 2)
+    net = squat.Sequential(squat.LIF(), cells)
     squat.quantize_(net, states={"*": S})
-    assert (net[1].state_spec, net[1].current_state) == (S, "same")
-    report = squat.quantize_(net, states={"*.current": wide, "1": squat.Uniform(4)})
-    assert (net[1].state_spec, net[1].current_state) == (squat.Uniform(4), wide)
-    assert [(row.layer, row.before) for row in report.rows[1:]] == [("1", S), ("1.current", "same")]
+    assert (cells.state_spec, cells.cell_state) == (S, "same")
+    report = squat.quantize_(net, states={"*.cell": wide, "1": squat.Uniform(4)})
+    assert (cells.state_spec, cells.cell_state) == (squat.Uniform(4), wide)
+    assert torch.equal(cells.cell_levels, wide.levels(0.5))
+    rows = [(row.layer, row.before) for row in report.rows if row.changed]
+    assert rows == [("1", S), ("1.cell", "same")]
     squat.quantize_(net, states=S)
-    assert (net[1].state_spec, net[1].current_state) == (S, wide)
+    assert (cells.state_spec, cells.cell_state) == (S, wide)
     squat.dequantize_(net)
-    assert (net[1].state_spec, net[1].current_state) == (None, None)
-    with pytest.raises(ValueError, match=r"states\['0.current'\]: decides for no layer.*names are 1, 1.current"):
-        squat.quantize_(net, states={"0.current": S})
+    assert (cells.state_spec, cells.cell_state) == (None, None)
+    with pytest.raises(ValueError, match=r"states\['0.cell'\]: decides for no layer.*names are 0, 1, 1.cell"):
+        squat.quantize_(net, states={"0.cell": S})
 
 
 def test_what_a_layer_refuses_leaves_the_others_as_they_were():

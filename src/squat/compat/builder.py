@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from squat.compat.structure import Link
-from squat.neurons.base import Neuron
+from squat.layers import Flatten
 from squat.surrogate import Surrogate
 
 
@@ -42,8 +42,8 @@ class Builder:
 
     def follows_spikes(self) -> bool:
         """Whether the next layer gets spikes: behind a neuron that fires, perhaps flattened."""
-        kinds = [layer for layer in self.layers if type(layer).__name__ not in ("Flatten", "Dropout")]
-        return bool(kinds) and isinstance(kinds[-1], Neuron) and kinds[-1].spiking
+        behind: list[Any] = [layer for layer in self.layers if not isinstance(layer, Flatten)]
+        return bool(behind) and hasattr(behind[-1], "set_state_spec") and behind[-1].spiking
 
     def precedes(self, *keys: str) -> bool:
         """Whether a link with one of these keys comes next, perhaps flattened before."""

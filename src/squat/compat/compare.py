@@ -13,7 +13,7 @@ from squat.compat.convert import links_of
 from squat.compat.structure import Link
 from squat.layers.current import Current
 from squat.layers.sequential import Sequential
-from squat.neurons.base import Neuron
+from squat.neurons import RLIF
 from squat.text import columns
 
 
@@ -85,7 +85,7 @@ def compare(net: nn.Module, converted: Sequential, x: Any, by_step: bool | None 
     by_step = type(net) is nn.Sequential if by_step is None else by_step
     links = links_of(_Loop(net) if by_step else net, x)
     theirs = [at for at, link in enumerate(links) if link.key.startswith("snntorch.")]
-    ours = [at for at, layer in enumerate(converted.layers) if isinstance(layer, Neuron)]
+    ours = [at for at, layer in enumerate(converted.layers) if has_state(layer)]
     if len(theirs) != len(ours):
         raise ValueError(
             f"converted: {len(ours)} layers of neurons, but net has {len(theirs)}; expected a conversion of net"
@@ -116,12 +116,17 @@ class _Loop(nn.Module):
         return [self.net(step) for step in x]
 
 
+def has_state(layer: nn.Module) -> bool:
+    """Whether it is a layer of neurons."""
+    return hasattr(layer, "set_state_spec")
+
+
 def _outputs(net: Sequential, x: Tensor) -> list[Tensor]:
     """What every layer gives, as tensors."""
     out: Any = x
     outputs = []
     for layer in net.layers:
-        out = layer(out)[0] if isinstance(layer, Neuron) else layer(out)
+        out = layer(out)[0] if has_state(layer) else layer(out)
         outputs.append(out.dense() if isinstance(out, Current) else out)
     return outputs
 
@@ -129,7 +134,7 @@ def _outputs(net: Sequential, x: Tensor) -> list[Tensor]:
 def _row(links: list[Link], at: int, layer: Any, running: Tensor, by_step: bool) -> LayerComparison:
     link = links[at]
     expected = torch.stack(link.outputs)
-    if hasattr(layer, "in_features"):  # owns the weights of the Linear before it
+    if isinstance(layer, RLIF):  # owns the weights of the Linear before it
         given = torch.stack(links[at - 1].inputs) / layer.input_scale
     else:
         given = torch.stack(link.inputs)

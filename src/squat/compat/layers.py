@@ -16,6 +16,11 @@ from squat.layers.weighted import WeightedLayer
 from squat.quant.weight import IntWeight, WeightQuantizer
 
 Converter = Callable[[Builder, Link], None]
+NO_PADDING = (0, (0, 0))
+AVERAGE = {
+    "padding": NO_PADDING, "ceil_mode": (False,), "count_include_pad": (True, False), "divisor_override": (None,)
+}  # fmt: skip
+"""What the arguments of pooling behind kernel and stride may be."""
 WEIGHTED = ("torch.Linear", "torch.Conv2d", "brevitas.QuantLinear", "brevitas.QuantConv2d")
 
 
@@ -125,9 +130,7 @@ def _reshape(build: Builder, link: Link) -> None:
 
 def _average_pool(build: Builder, link: Link) -> None:
     """Of spikes: their sum, and the division goes into the next layer's `input_scale`, so that they stay integers."""
-    kernel, stride, odd = _window(link, {"ceil_mode": False, "padding": 0, "divisor_override": None})
-    if odd:
-        raise ValueError(f"{odd}: expected plain windows without padding")
+    kernel, stride = _window(link, AVERAGE)
     if build.follows_spikes() and build.precedes(*WEIGHTED) and build.input_max == 1:
         build.layers.append(SumPool2d(kernel, stride))
         build.input_max = math.prod(build.layers[-1].kernel_size)  # type: ignore[arg-type]
@@ -136,15 +139,20 @@ def _average_pool(build: Builder, link: Link) -> None:
         build.layers.append(AvgPool2d(kernel, stride))
 
 
-def _window(link: Link, expected: dict[str, Any]) -> tuple[Any, Any, str]:
-    """Kernel and stride of a pooling module or function, and the arguments that differ from `expected`."""
+def _window(link: Link, plain: dict[str, tuple[Any, ...]]) -> tuple[Any, Any]:
+    """Kernel and stride of a pooling module or function; `plain` says what its other arguments may be, in their order.
+
+    Raises:
+        ValueError: where one of them is something else.
+    """
     if link.module is not None:
-        given = {name: getattr(link.module, name) for name in ("kernel_size", "stride", *expected)}
+        given = {name: getattr(link.module, name) for name in ("kernel_size", "stride", *plain)}
     else:
-        names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
-        given = {**dict(zip(names, link.arguments[0], strict=False)), **link.arguments[1]}
-    odd = [f"{name}={given[name]}" for name, plain in expected.items() if given.get(name, plain) not in (plain, (0, 0))]
-    return given["kernel_size"], given.get("stride"), ", ".join(odd)
+        given = {**dict(zip(("kernel_size", "stride", *plain), link.arguments[0], strict=False)), **link.arguments[1]}
+    odd = [f"{name}={given[name]}" for name, accepted in plain.items() if name in given and given[name] not in accepted]
+    if odd:
+        raise ValueError(f"{', '.join(odd)}: expected plain windows without padding")
+    return given["kernel_size"], given.get("stride")
 
 
 CONVERTERS: dict[str, Converter] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from squat.compat.layers import Converter
 from squat.compat.recognise import number_written, state_spec_of, surrogate_of
 from squat.compat.structure import Link
 from squat.layers import Linear
-from squat.neurons import LI, LIF, RLIF
+from squat.neurons import LI, LIF, RLIF, ConvRLIF, Lapicque, SpikingLSTM
 
 RESETS = {"_base_sub": "subtract", "_base_zero": "zero", "_base_int": "none"}
 """By the name of the method that a neuron runs: `reset_mechanism` may have been set later, without effect."""
@@ -100,7 +101,8 @@ def _rleaky(build: Builder, link: Link) -> None:
     theirs, arguments = link.module, neuron_arguments(build, link)
     check_spikes_are_read(link)
     arguments |= {"beta": decay_of(link, theirs.beta), "learn_beta": learned(theirs.beta)}
-    layer = recurrent_layer(build, theirs, RLIF, **arguments)
+    image = theirs.all_to_all and isinstance(theirs.recurrent, nn.Conv2d)
+    layer = _on_images(build, theirs, arguments) if image else recurrent_layer(build, theirs, RLIF, **arguments)
     copy_learned(layer, beta=theirs.beta)
     build.layers.append(layer)
 
@@ -119,28 +121,88 @@ def recurrent_layer(build: Builder, theirs: Any, kind: Any, **arguments: Any) ->
     """A recurrent layer of squat, which owns its input weights too: those of the Linear before it.
 
     Raises:
-        ValueError: where no float Linear stands before it, or the recurrence is not all to all.
+        ValueError: where no float Linear stands before it, or its recurrence is a convolution.
     """
-    if not theirs.all_to_all or not isinstance(theirs.recurrent, nn.Linear):
-        raise ValueError("its recurrence is one to one or convolutional: expected linear_features, all to all")
-    linear = build.layers.pop() if build.layers else None
-    if not isinstance(linear, Linear) or linear.weight_spec is not None:
-        raise ValueError("it stands behind no float Linear, whose weights the recurrent layer of squat takes in")
-    biases = [bias for bias in (linear.bias, theirs.recurrent.bias) if bias is not None]
+    if theirs.all_to_all and not isinstance(theirs.recurrent, nn.Linear):
+        raise ValueError("its recurrence is a convolution: expected linear_features, all to all")
+    linear = _own_linear(build)
+    weight, bias = _recurrent_weights(theirs, linear.out_features)
+    biases = [each for each in (linear.bias, bias) if each is not None]
+    if not theirs.all_to_all:
+        arguments["recurrence"] = "one_to_one"
     layer = kind(
         linear.in_features, linear.out_features, bias=bool(biases), input_scale=linear.input_scale,
         input_max=linear.input_max, **arguments,
     )  # fmt: skip
     copy_parameter(layer.weight_in, linear.weight)
-    copy_parameter(layer.weight_rec, theirs.recurrent.weight)
+    copy_parameter(layer.weight_rec, weight)
     if biases:
         copy_parameter(layer.bias, sum(biases[1:], biases[0]))
-        layer.bias.requires_grad_(any(bias.requires_grad for bias in biases))
+        layer.bias.requires_grad_(any(each.requires_grad for each in biases))
     return layer
+
+
+def _own_linear(build: Builder) -> Linear:
+    """The Linear that a layer with its own input weights takes in."""
+    linear = build.layers.pop() if build.layers else None
+    if not isinstance(linear, Linear) or linear.weight_spec is not None:
+        raise ValueError("it stands behind no float Linear, whose weights the recurrent layer of squat takes in")
+    return linear
+
+
+def _recurrent_weights(theirs: Any, features: int) -> tuple[Tensor, Tensor | None]:
+    """All to all `[N, N]` with a bias, or one to one `[N, 1]`: a factor that neurons shared is now each one's own."""
+    if theirs.all_to_all:
+        return theirs.recurrent.weight, theirs.recurrent.bias
+    factors = theirs.recurrent.V.detach().float().expand(features).reshape(features, 1)
+    return factors.clone().requires_grad_(theirs.recurrent.V.requires_grad), None
+
+
+def _on_images(build: Builder, theirs: Any, arguments: dict[str, Any]) -> ConvRLIF:
+    arguments.pop("arithmetic")  # its only rule is the float rule
+    convolution = theirs.recurrent
+    biased = convolution.bias is not None
+    layer = ConvRLIF(convolution.in_channels, convolution.kernel_size, bias=biased, **arguments)
+    copy_parameter(layer.weight_rec, convolution.weight)
+    if biased:
+        copy_parameter(layer.bias, convolution.bias)  # type: ignore[arg-type]
+    return layer
+
+
+def _lapicque(build: Builder, link: Link) -> None:
+    theirs, arguments = link.module, neuron_arguments(build, link)
+    check_spikes_are_read(link)
+    if isinstance(theirs.beta, nn.Parameter):
+        raise ValueError("learn_beta=True: snnTorch computes R and C from it once, so it learns nothing; use Leaky")
+    circuit: dict[str, Any] = {"R": float(theirs.R), "C": float(theirs.C), "time_step": float(theirs.time_step)}
+    build.layers.append(Lapicque(**circuit, **arguments))
+
+
+def _slstm(build: Builder, link: Link) -> None:
+    theirs, arguments = link.module, neuron_arguments(build, link)
+    check_spikes_are_read(link)
+    arguments.pop("arithmetic")  # its gates are float
+    if theirs.input_size != theirs.hidden_size:
+        warnings.warn(
+            f"{link.name}: snnTorch 1.0.0 sets the states of an SLSTM to zero at every step where input_size="
+            f"{theirs.input_size} and hidden_size={theirs.hidden_size} differ; the converted layer keeps them",
+            UserWarning,
+            stacklevel=5,
+        )
+    cell = theirs.lstm_cell
+    layer = SpikingLSTM(theirs.input_size, theirs.hidden_size, bias=cell.bias, **arguments)
+    copy_parameter(layer.weight_in, cell.weight_ih)
+    copy_parameter(layer.weight_rec, cell.weight_hh)
+    if cell.bias:
+        copy_parameter(layer.bias_in, cell.bias_ih)  # type: ignore[arg-type]
+        copy_parameter(layer.bias_rec, cell.bias_hh)  # type: ignore[arg-type]
+    build.layers.append(layer)
 
 
 CONVERTERS: dict[str, Converter] = {
     "snntorch.Leaky": _leaky,
     "snntorch.RLeaky": _rleaky,
+    "snntorch.Lapicque": _lapicque,
+    "snntorch.SLSTM": _slstm,
 }
 """By package and class. A new neuron is one entry."""

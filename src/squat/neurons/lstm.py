@@ -64,6 +64,8 @@ class SpikingLSTM(OwnWeights, Stateful):
 
     states_per_neuron = 2
     wide = ("threshold", "levels", "cell_levels")
+    spec_arguments = ("cell_state",)
+    """Arguments, and attributes, that hold the specs of further states."""
     state_spec: StateSpec | None
 
     def __init__(
