@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from squat.compat.structure import NOTHING, Call, Link, refusal, tensors_in
+from squat.compat.structure import NOTHING, Call, Link, record, refusal, tensors_in
+
+
+def trace(net: nn.Module, example: Any) -> list[Link]:
+    """The chain of layers that `net` runs on an example, which is one input or a tuple of them.
+
+    Raises:
+        ValueError: where it is no chain; the message says why.
+    """
+    inputs = example if isinstance(example, tuple) else (example,)
+    calls, output = record(net, inputs)
+    others = tuple(torch.zeros_like(x) if isinstance(x, Tensor) else x for x in inputs)
+    if [call.link.name for call in record(net, others)[0]] != [call.link.name for call in calls]:
+        raise refusal("what it computes depends on the values of its input: branches on data cannot be converted")
+    return chain_of(calls, output)
 
 
 def chain_of(calls: list[Call], output: Any) -> list[Link]:

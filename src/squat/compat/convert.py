@@ -10,7 +10,8 @@ from torch import nn
 from squat.checks import check_choice, check_type
 from squat.compat import layers, neurons
 from squat.compat.builder import Builder
-from squat.compat.structure import Link, key_of, read_sequential, refusal, trace
+from squat.compat.chain import trace
+from squat.compat.structure import Link, key_of, read_sequential, refusal
 from squat.layers.sequential import Sequential
 from squat.surrogate import Surrogate
 

@@ -89,27 +89,12 @@ def read_sequential(net: nn.Sequential, prefix: str = "") -> list[Link]:
     return links
 
 
-def trace(net: nn.Module, example: Any) -> list[Link]:
-    """The chain of layers that `net` runs on an example, which is one input or a tuple of them.
-
-    Raises:
-        ValueError: where it is no chain; the message says why.
-    """
-    inputs = example if isinstance(example, tuple) else (example,)
-    from squat.compat.chain import chain_of
-
-    recorder, output = _run(net, inputs)
-    others = tuple(torch.zeros_like(x) if isinstance(x, Tensor) else x for x in inputs)
-    if [call.link.name for call in _run(net, others)[0].calls] != [call.link.name for call in recorder.calls]:
-        raise refusal("what it computes depends on the values of its input: branches on data cannot be converted")
-    return chain_of(recorder.calls, output)
-
-
-def _run(net: nn.Module, inputs: tuple[Any, ...]) -> tuple[_Recorder, Any]:
+def record(net: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[Call], Any]:
+    """Every call of a layer, and of a torch function between layers, while `net` runs on `inputs`; and its result."""
     recorder = _Recorder()
     with torch.no_grad(), undisturbed(net), recorder.watching(net), recorder:
         output = net(*inputs)
-    return recorder, output
+    return recorder.calls, output
 
 
 @contextmanager
