@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from squat.layers.checkpoint import checkpoint_over_time
     from squat.layers.sequential import Sequential
     from squat.models import Network
+    from squat.models.quantize import dequantize_, quantize_
     from squat.neurons import (
         ALIF,
         LI,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
         SpikingLSTM,
         sample_beta,
     )
-    from squat.models.quantize import dequantize_, quantize_
     from squat.ptq import calibrate
     from squat.quant import levels
     from squat.quant.encoder import quantize_state
