@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from squat.integer.lower import lower
     from squat.layers import Conv2d, Current, Flatten, Linear
     from squat.layers.checkpoint import checkpoint_over_time
+    from squat.layers.residual import Residual
     from squat.layers.sequential import Sequential
     from squat.models import Network
     from squat.models.quantize import dequantize_, quantize_
@@ -65,6 +66,7 @@ _HOME = {
     "Linear": "squat.layers",
     "Conv2d": "squat.layers",
     "Flatten": "squat.layers",
+    "Residual": "squat.layers.residual",
     "Sequential": "squat.layers.sequential",
     "checkpoint_over_time": "squat.layers.checkpoint",
     "LIF": "squat.neurons",
@@ -115,6 +117,7 @@ __all__ = [
     "Linear",
     "Network",
     "RCubaLIF",
+    "Residual",
     "Sequential",
     "Sigmoid",
     "SpikingLSTM",

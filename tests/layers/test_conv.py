@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from squat.layers import MODULES, AvgPool2d, Conv2d, SumPool2d
+from squat.layers import MODULES, AvgPool2d, Conv2d, MaxPool2d, SumPool2d
 from squat.quant.weight import IntWeight
 
 # in, out, kernel, stride, padding: 3x3 stride 1 is where Winograd would be chosen
@@ -111,14 +111,15 @@ def test_forward_refuses(shape, text):
         Conv2d(2, 3, 3)(torch.ones(shape))
 
 
-def test_pooling_sums_and_averages():
+def test_pooling_sums_averages_and_takes_the_largest():
     x = (torch.rand(3, 2, 4, 6, 7) < 0.5).float()
     total, mean = SumPool2d(2)(x), AvgPool2d(2)(x)
     assert total.shape == (3, 2, 4, 3, 3)
     assert torch.equal(total[0, 0, 0, 1, 2], x[0, 0, 0, 2:4, 4:6].sum())
     assert torch.equal(mean, total / 4)
+    assert torch.equal(MaxPool2d(2)(x), (total > 0).float())
     assert SumPool2d((2, 3), stride=1)(x).shape == (3, 2, 4, 5, 5)
-    for name in ("SumPool2d", "AvgPool2d"):
+    for name in ("SumPool2d", "AvgPool2d", "MaxPool2d"):
         layer = MODULES[name]((2, 3), stride=1)
         assert MODULES[name](**layer.config()).config() == layer.config()
         with pytest.raises(ValueError, match=r"x: 3 axes \(2, 3, 4\), expected 5 axes \[T, B, C, H, W\]"):

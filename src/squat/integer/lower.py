@@ -20,7 +20,7 @@ from squat.integer.copies import copy_recurrent, copy_weighted
 from squat.integer.network import IntegerNetwork
 from squat.integer.parts import Layer, Pool, Readout, Shape
 from squat.integer.readouts import lower_readout, wanted_layer
-from squat.layers import AvgPool2d, Conv2d, Flatten, Linear, SumPool2d
+from squat.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, SumPool2d
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
 from squat.neurons import LI, RLIF, ConvRLIF, SpikingLSTM
@@ -127,6 +127,8 @@ class _Walk:
                 self.shape = None
             elif type(module) is SumPool2d:
                 self._pool(module)
+            elif isinstance(module, Dropout):
+                pass  # which does nothing in use
             elif isinstance(module, Flatten):
                 self.shape = self.shape and (math.prod(self.shape),)
             else:

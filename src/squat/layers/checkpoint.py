@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from squat.checks import check_int, check_type
+from squat.layers.batch_norm import BatchNorm
 from squat.layers.current import Current
+from squat.layers.dropout import Dropout
 from squat.layers.sequential import Sequential
 from squat.layers.weighted import WeightedLayer
 from squat.neurons.base import check_sequence
@@ -45,7 +47,8 @@ def checkpoint_over_time(
 
     Raises:
         TypeError: `network` is something else.
-        ValueError: `segments` is out of range; whatever the network refuses.
+        ValueError: `segments` is out of range; a layer in training needs the whole sequence at once (batch
+            normalisation, dropout); whatever the network refuses.
 
     Source: Chen et al. 2016, "Training deep nets with sublinear memory cost", arXiv 1604.06174.
 
@@ -59,6 +62,7 @@ def checkpoint_over_time(
     check_type(
         "network", network, (Sequential, Stateful), "a squat.Sequential or a neuron", "take net.layers of a Network"
     )
+    _refuse_whole_sequences(network)
     values = x.z if isinstance(x, Current) else x
     if not (isinstance(values, Tensor) and values.dtype in (torch.uint8, torch.bool)):
         check_sequence(values)
@@ -80,6 +84,15 @@ def checkpoint_over_time(
         )
         outputs.append(out)
     return _joined(outputs), states
+
+
+def _refuse_whole_sequences(network: nn.Module) -> None:
+    for name, module in network.named_modules():
+        if module.training and isinstance(module, BatchNorm | Dropout):
+            raise ValueError(
+                f"network: {name} is a {type(module).__name__} in training, which needs the whole sequence at once; "
+                "train without checkpoint_over_time, or fix it with .eval()"
+            )
 
 
 def _quantized(module: nn.Module) -> Held:

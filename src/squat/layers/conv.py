@@ -28,6 +28,8 @@ class Conv2d(WeightedLayer):
         weight: an `IntWeight`, or None for float weights.
         input_scale: what one unit of the input is worth, > 0.
         input_max: the largest absolute integer input.
+        batch_norm: normalise the currents over time and batch, folded into the weights before they are quantized; see
+            `squat.layers.BatchNorm`. The bias is added after it.
 
     Raises:
         TypeError, ValueError: an argument is out of its range; in forward, see `WeightedLayer.forward`.
@@ -50,6 +52,7 @@ class Conv2d(WeightedLayer):
         weight: IntWeight | None = None,
         input_scale: float = 1.0,
         input_max: int = 1,
+        batch_norm: bool = False,
     ) -> None:
         self.axes = ("T", "B", "in_channels", "H", "W")
         self.in_channels = check_int("in_channels", in_channels, 1)
@@ -57,11 +60,13 @@ class Conv2d(WeightedLayer):
         self.kernel_size = pair("kernel_size", kernel_size, 1)
         self.stride = pair("stride", stride, 1)
         self.padding = pair("padding", padding, 0)
-        super().__init__((out_channels, in_channels, *self.kernel_size), bias, weight, input_scale, input_max)
+        super().__init__(
+            (out_channels, in_channels, *self.kernel_size), bias, weight, input_scale, input_max, batch_norm
+        )
 
-    def float_product(self, x: Tensor) -> Tensor:
-        """Convolution with the float weights, plus bias."""
-        y = F.conv2d(x.flatten(0, 1), self.weight, self.bias, self.stride, self.padding)
+    def float_product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolution with the float weights, plus the bias."""
+        y = F.conv2d(x.flatten(0, 1), weight, bias, self.stride, self.padding)
         return y.unflatten(0, x.shape[:2])
 
     def integer_product(self, x: Tensor, w_int: Tensor, bound: int | Tensor) -> Tensor:

@@ -29,6 +29,8 @@ class Linear(WeightedLayer):
         weight: an `IntWeight`, or None for float weights.
         input_scale: what one unit of the input is worth, > 0.
         input_max: the largest absolute integer input.
+        batch_norm: normalise the currents over time and batch, folded into the weights before they are quantized; see
+            `squat.layers.BatchNorm`. The bias is added after it.
 
     Raises:
         TypeError, ValueError: an argument is out of its range; in forward, see `WeightedLayer.forward`.
@@ -51,15 +53,16 @@ class Linear(WeightedLayer):
         weight: IntWeight | None = None,
         input_scale: float = 1.0,
         input_max: int = 1,
+        batch_norm: bool = False,
     ) -> None:
         self.axes = ("T", "B", "in_features")
         self.in_features = check_int("in_features", in_features, 1)
         self.out_features = check_int("out_features", out_features, 1)
-        super().__init__((out_features, in_features), bias, weight, input_scale, input_max)
+        super().__init__((out_features, in_features), bias, weight, input_scale, input_max, batch_norm)
 
-    def float_product(self, x: Tensor) -> Tensor:
+    def float_product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """`x W^T + b`."""
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(x, weight, bias)
 
     def integer_product(self, x: Tensor, w_int: Tensor, bound: int | Tensor) -> Tensor:
         """`x w_int^T`."""

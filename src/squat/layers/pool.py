@@ -1,7 +1,8 @@
-"""Layers without weights between neurons: `Flatten`, `SumPool2d`, `AvgPool2d`, all over time."""
+"""Layers without weights between neurons: `Flatten`, `SumPool2d`, `AvgPool2d`, `MaxPool2d`, all over time."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch.nn.functional as F
@@ -59,7 +60,7 @@ class SumPool2d(nn.Module):
         self.stride = self.kernel_size if stride is None else pair("stride", stride, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._pool(x, divisor=1)
+        return self._pooled(x, lambda images: F.avg_pool2d(images, self.kernel_size, self.stride, divisor_override=1))
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""
@@ -69,11 +70,11 @@ class SumPool2d(nn.Module):
         """The constructor's arguments."""
         return f"kernel_size={self.kernel_size}, stride={self.stride}"
 
-    def _pool(self, x: Tensor, divisor: int) -> Tensor:
+    def _pooled(self, x: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
+        """A pooling of the images of all time steps, which are views of `x`."""
         if x.dim() != 5:
             raise ValueError(f"x: {x.dim()} axes {tuple(x.shape)}, expected 5 axes [T, B, C, H, W], time first")
-        pooled = F.avg_pool2d(x.flatten(0, 1), self.kernel_size, self.stride, divisor_override=divisor)
-        return pooled.unflatten(0, x.shape[:2])
+        return pool(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
 class AvgPool2d(SumPool2d):
@@ -95,4 +96,27 @@ class AvgPool2d(SumPool2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._pool(x, divisor=self.kernel_size[0] * self.kernel_size[1])
+        return self._pooled(x, lambda images: F.avg_pool2d(images, self.kernel_size, self.stride))
+
+
+class MaxPool2d(SumPool2d):
+    """Maximum over windows: `[T, B, C, H, W]` to `[T, B, C, H', W']`. Of spikes: a spike where the window holds any.
+
+    The gradient of a window goes to its first largest entry, as in torch. `squat.lower` refuses it so far; `SumPool2d`
+    is lowered.
+
+    Args:
+        kernel_size: rows and columns of the window, one number or a pair.
+        stride: one number or a pair; None for the window's own size.
+
+    Raises:
+        TypeError, ValueError: as for `SumPool2d`.
+
+    Example:
+        >>> import torch
+        >>> MaxPool2d(2)(torch.tensor([[0.0, 1.0], [1.0, 0.0]]).reshape(1, 1, 1, 2, 2)).item()
+        1.0
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._pooled(x, lambda images: F.max_pool2d(images, self.kernel_size, self.stride))

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from squat.checks import check_type
 from squat.layers.current import Current
+from squat.layers.dropout import Dropout
 from squat.layers.stream import Stream
+from squat.layers.weighted import WeightedLayer
 from squat.neurons.base import check_sequence
-from squat.neurons.stateful import Stateful
 from squat.operators import check_finite
 
 States = tuple[Any, ...]
@@ -21,10 +22,11 @@ class Sequential(nn.Module):
     """Layers one after the other over a whole sequence; neurons' states are carried in one tuple.
 
     Args:
-        *layers: layers and neurons of squat, or stateless torch modules that take `[T, B, ...]`.
+        *layers: layers and neurons of squat, other `Sequential`s, or stateless torch modules that take `[T, B, ...]`.
 
     Raises:
         TypeError: if a layer is not a module.
+        ValueError: without a layer, or for a `Dropout` that no `Linear` or `Conv2d` follows.
 
     Example:
         >>> from squat import LIF, IntWeight, Linear, Sequential, Uniform
@@ -35,12 +37,21 @@ class Sequential(nn.Module):
         torch.Size([6, 2, 4])
     """
 
+    carries_state = True
+
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
         for index, layer in enumerate(layers):
             check_type(f"layers[{index}]", layer, nn.Module, "a layer or neuron (an nn.Module)")
         if not layers:
             raise ValueError("layers: none given, expected at least one layer or neuron")
+        for index, (layer, following) in enumerate(zip(layers, [*layers[1:], None], strict=True)):
+            if isinstance(layer, Dropout) and not isinstance(following, WeightedLayer):
+                came = "nothing" if following is None else type(following).__name__
+                raise ValueError(
+                    f"layers[{index}] (Dropout): followed by {came}, expected a Linear or Conv2d, whose scale makes "
+                    "up for what is dropped; move it there"
+                )
         self.layers = nn.ModuleList(layers)
 
     def __len__(self) -> int:
@@ -73,7 +84,7 @@ class Sequential(nn.Module):
             raise ValueError(f"states: {len(states)} entries, expected {len(self.layers)}, one for each layer")
         carried = []
         for layer, state in zip(self.layers, states, strict=True):
-            if isinstance(layer, Stateful):
+            if getattr(layer, "carries_state", False):
                 out, state = layer(out, state)
             else:
                 out = layer(out)

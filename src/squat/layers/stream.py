@@ -88,6 +88,8 @@ class _Stage:
         weights = ("weight_in", "weight_rec", "quantizers") if isinstance(product, RLIF) else ("weight", "quantizer")
         decay = "beta_logit" if neuron.learn_beta == "sigmoid" else "beta"
         watched = [_Watched.of(product, name) for name in (*weights, "bias")]
+        if isinstance(product, Linear) and product.norm is not None:
+            watched += [_Watched.of(product.norm, name) for name in ("log_gain", "mean", "variance")]
         watched += [_Watched.of(neuron, name) for name in (decay, "threshold")]
         for quantizer in product.modules():
             if isinstance(quantizer, WeightQuantizer):

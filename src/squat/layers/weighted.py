@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from squat.checks import check_int, check_real, check_type
+from squat.layers.batch_norm import BatchNorm
 from squat.layers.current import Current
+from squat.layers.dropout import Dropped
 from squat.quant.weight import IntWeight, WeightQuantizer, row_bound
 from squat.remember import Remembered, forget_all
 
@@ -28,19 +30,23 @@ class WeightedLayer(nn.Module):
         weight: the weight spec, or None for float weights.
         input_scale: what one unit of the input is worth, > 0.
         input_max: the largest absolute integer input, >= 1.
+        batch_norm: whether `squat.layers.BatchNorm` is folded into the weights and the bias.
     """
 
     axes: tuple[str, ...]
 
     def __init__(
-        self, weight_shape: tuple[int, ...], bias: bool, weight: IntWeight | None, input_scale: float, input_max: int
-    ) -> None:
+        self, weight_shape: tuple[int, ...], bias: bool, weight: IntWeight | None, input_scale: float, input_max: int,
+        batch_norm: bool,
+    ) -> None:  # fmt: skip
         super().__init__()
         check_type("bias", bias, bool, "True or False")
+        check_type("batch_norm", batch_norm, bool, "True or False")
         self.input_scale = check_real("input_scale", input_scale, 0.0, open_low=True)
         self.input_max = check_int("input_max", input_max, 1)
         self.weight = nn.Parameter(torch.empty(weight_shape))
         self.bias = nn.Parameter(torch.empty(weight_shape[0])) if bias else None
+        self.norm = BatchNorm(weight_shape[0]) if batch_norm else None
         self.quantizer: WeightQuantizer | None = None
         self.reset_parameters()
         self.set_weight_spec(weight)
@@ -51,13 +57,18 @@ class WeightedLayer(nn.Module):
         return None if self.quantizer is None else self.quantizer.spec
 
     def reset_parameters(self) -> None:
-        """Draws weights and bias as torch's own layers do, from the global seed; a quantizer's scale follows."""
+        """Draws weights and bias as torch's own layers do, from the global seed; a quantizer's scale follows.
+
+        Behind batch normalisation the bias starts at 0, as in torch.
+        """
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
+        if self.bias is not None and self.norm is not None:
+            nn.init.zeros_(self.bias)
+        elif self.bias is not None:
             limit = 1 / math.sqrt(self.weight[0].numel())
             nn.init.uniform_(self.bias, -limit, limit)
         if self.quantizer is not None:
-            self.quantizer.rescale(self.weight)
+            self.quantizer.rescale(self.folded_weight())
 
     def set_weight_spec(self, spec: IntWeight | None) -> None:
         """Swaps the weight spec in place; the scale is found anew from the present float weights.
@@ -73,14 +84,23 @@ class WeightedLayer(nn.Module):
         quantizer = None
         if spec is not None:
             quantizer = WeightQuantizer(spec, self.weight.shape).to(self.weight.device).train(self.training)
-            quantizer.rescale(self.weight)
+            quantizer.rescale(self.folded_weight())
         self.quantizer, self._remembered = quantizer, Remembered()
 
-    def forward(self, x: Tensor) -> Tensor | Current:
+    def folded_weight(self) -> Tensor:
+        """The weights that are quantized and multiplied by: those of the layer, batch normalisation folded in."""
+        return self.weight if self.norm is None else self.norm.fold(self.weight)
+
+    def folded_bias(self) -> Tensor | None:
+        """The bias that is added, batch normalisation folded in."""
+        return self.bias if self.norm is None else self.norm.shift(self.bias)
+
+    def forward(self, x: Tensor | Dropped) -> Tensor | Current:
         """The product with every time step; weights are quantized once, a constant input is multiplied once.
 
         Args:
-            x: time first, any float dtype; for integer weights integer-valued with `|x| <= input_max`.
+            x: time first, any float dtype; for integer weights integer-valued with `|x| <= input_max`. Or what a
+                `Dropout` made of it.
 
         Returns:
             A tensor for float weights, a `Current` for integer weights.
@@ -89,11 +109,16 @@ class WeightedLayer(nn.Module):
             TypeError: `x` is no tensor.
             ValueError: wrong number of axes, features or dtype; fractions or too large values for integer weights.
         """
+        x, worth = x if isinstance(x, Dropped) else (x, 1.0)
         self._check_input(x)
         # An expanded input has one step in memory. A leaf that wants a gradient gets it per step, by the long way.
         constant = x.shape[0] > 1 and x.stride(0) == 0 and not (x.is_leaf and x.requires_grad)
         steps = x[:1] if constant else x
-        product = self._float_current(steps) if self.quantizer is None else self._integer_current(steps, self.quantizer)
+        unit = self.input_scale * worth
+        if self.quantizer is None:
+            product: Tensor | Current = self._float_current(steps, unit)
+        else:
+            product = self._integer_current(steps, self.quantizer, unit)
         if not constant:
             return product
         if isinstance(product, Current):
@@ -108,10 +133,10 @@ class WeightedLayer(nn.Module):
 
     def quantized_weights(self) -> list[tuple[WeightQuantizer, tuple[Tensor, Tensor]]]:
         """The quantizer with the integers and the scale of the coming sequence; nothing for float weights."""
-        return [] if self.quantizer is None else [(self.quantizer, self.quantizer(self.weight))]
+        return [] if self.quantizer is None else [(self.quantizer, self.quantizer(self.folded_weight()))]
 
-    def float_product(self, x: Tensor) -> Tensor:
-        """Product with float weights, bias included."""
+    def float_product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Product with float weights, plus the bias."""
         raise NotImplementedError
 
     def integer_product(self, x: Tensor, w_int: Tensor, bound: int | Tensor) -> Tensor:
@@ -133,30 +158,47 @@ class WeightedLayer(nn.Module):
             "weight": None if self.weight_spec is None else self.weight_spec.to_json(),
             "input_scale": self.input_scale,
             "input_max": self.input_max,
+            **({} if self.norm is None else {"batch_norm": True}),
         }
 
-    def _float_current(self, x: Tensor) -> Tensor:
+    def _float_current(self, x: Tensor, unit: float) -> Tensor:
         x = x.to(self.weight.dtype)
-        return self.float_product(x if self.input_scale == 1.0 else x * self.input_scale)
+        x = x if unit == 1.0 else x * unit
+        if self.norm is None:
+            return self.float_product(x, self.weight, self.bias)
+        bias = self.norm.shift(self.bias).to(x.dtype)
+        y = self.float_product(x, self.folded_weight().to(x.dtype), None)
+        y = self.norm.follow(y, 1.0) if self.training else y
+        return y + bias.reshape(-1, *[1] * (y.dim() - 3))
 
-    def _integer_current(self, x: Tensor, quantizer: WeightQuantizer) -> Current:
+    def _integer_current(self, x: Tensor, quantizer: WeightQuantizer, unit: float) -> Current:
         if self.training or torch.compiler.is_compiling():
-            w_int, scale, bias, bound = self.quantized()
+            w_int, scale, bias, bound = self.quantized(unit)
         else:
             w_int, scale, bias, bound = self._remembered(
-                (self.weight, self.bias, quantizer.stored_scale()),
+                (self.weight, self.bias, quantizer.stored_scale(), *_tensors_of(self.norm)),
                 (self.input_scale, self.input_max),
                 lambda: self.quantized(),
             )
         z = self.integer_product(x, w_int, bound)
+        if self.norm is not None and self.training:
+            z = self.norm.follow(z, scale.detach())
+            if not torch.compiler.is_compiling() and int(self.norm.batches) == 1:
+                quantizer.rescale(self.folded_weight())  # the first statistics change the weights' size at once
         return Current(z, scale, bias, bound, checked=z)
 
-    def quantized(self) -> tuple[Tensor, Tensor, Tensor | None, int | Tensor]:
-        """Integer weights, what their sums are worth, the bias, and the bound of the sums."""
+    def quantized(self, unit: float | None = None) -> tuple[Tensor, Tensor, Tensor | None, int | Tensor]:
+        """Integer weights, what their sums are worth, the bias, and the bound of the sums.
+
+        Args:
+            unit: what one unit of the input is worth, None for `input_scale`.
+        """
         assert self.quantizer is not None
-        w_int, scale = self.quantizer(self.weight)
-        bias = None if self.bias is None else self.bias.to(w_int.dtype)
-        scale = scale if self.input_scale == 1.0 else scale * self.input_scale
+        unit = self.input_scale if unit is None else unit
+        w_int, scale = self.quantizer(self.folded_weight())
+        bias = self.folded_bias()
+        bias = None if bias is None else bias.to(w_int.dtype)
+        scale = scale if unit == 1.0 else scale * unit
         return w_int, scale, bias, row_bound(w_int, self.input_max)
 
     def _check_input(self, x: Tensor) -> None:
@@ -184,6 +226,10 @@ class WeightedLayer(nn.Module):
     def extra_repr(self) -> str:
         """The constructor's arguments, the spec left to the quantizer's own line."""
         return ", ".join(f"{name}={value!r}" for name, value in self.config().items() if name != "weight")
+
+
+def _tensors_of(norm: BatchNorm | None) -> tuple[Tensor | None, ...]:
+    return (None,) * 3 if norm is None else (norm.log_gain, norm.mean, norm.variance)
 
 
 def _over_time(product: Tensor, steps: int) -> Tensor:

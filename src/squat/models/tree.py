@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from squat.layers import MODULES
+from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
 from squat.models.readout import readout_from_json
@@ -16,7 +17,8 @@ from squat.neurons.base import decode_config
 
 MAX_DEPTH = 8
 KNOWN: dict[str, type[nn.Module]] = {**MODULES, **NEURONS}
-"""What a file may name, beside `Network` and `Sequential`, by class name."""
+"""What a file may name, beside `CONTAINERS`, by class name."""
+CONTAINERS = ("Network", "Sequential", "Residual")
 
 
 def describe(net: nn.Module) -> dict[str, Any]:
@@ -35,8 +37,11 @@ def describe(net: nn.Module) -> dict[str, Any]:
         return {"class": "Network", "readout": net.readout.to_json(), "layers": describe(net.layers)}
     if isinstance(net, Sequential):
         return {"class": "Sequential", "layers": [describe(layer) for layer in net.layers]}
+    if isinstance(net, Residual):
+        shortcut = None if net.shortcut is None else describe(net.shortcut)
+        return {"class": "Residual", "body": describe(net.body), "shortcut": shortcut}
     if KNOWN.get(name) is not type(net):
-        known = ", ".join(["Network", "Sequential", *KNOWN])
+        known = ", ".join([*CONTAINERS, *KNOWN])
         raise TypeError(f"{name}: expected modules of squat only ({known}); a file can hold no other class")
     return {"class": name, "config": net.config()}  # type: ignore[operator]
 
@@ -68,8 +73,14 @@ def _build(tree: Any, tensors: Mapping[str, Tensor], prefix: str, depth: int) ->
         return Sequential(
             *(_build(child, tensors, f"{prefix}layers.{i}.", depth - 1) for i, child in enumerate(children))
         )
+    if name == "Residual":
+        body, shortcut = tree.get("body"), tree.get("shortcut")
+        return Residual(
+            _build(body, tensors, prefix + "body.", depth - 1),  # type: ignore[arg-type]
+            None if shortcut is None else _build(shortcut, tensors, prefix + "shortcut.", depth - 1),
+        )
     if not isinstance(name, str) or name not in KNOWN:
-        raise ValueError(f"class {name!r} is unknown; known are {', '.join(['Network', 'Sequential', *KNOWN])}")
+        raise ValueError(f"class {name!r} is unknown; known are {', '.join([*CONTAINERS, *KNOWN])}")
     config = tree.get("config")
     if not isinstance(config, dict):
         raise ValueError(f"class {name!r} has no arguments")

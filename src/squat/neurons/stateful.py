@@ -14,6 +14,7 @@ from squat.checks import check_real, check_type
 class Stateful(nn.Module):
     """A layer that carries a state from call to call: `forward(x [T, B, ...], state=None) -> (output, state)`."""
 
+    carries_state = True
     spiking = True
     states_per_neuron: int = 1
     threshold: Tensor

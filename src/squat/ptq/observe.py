@@ -39,8 +39,19 @@ class LayerObservation:
 
 
 def layers_of(net: Any) -> dict[str, Any]:
-    """The layers of a `Network` or a `Sequential`, by position."""
-    return {str(position): layer for position, layer in enumerate(net.layers if hasattr(net, "readout") else net)}
+    """The layers of a `Network` or a `Sequential`, by position.
+
+    Raises:
+        ValueError: a layer holds neurons of its own inside.
+    """
+    layers = {str(position): layer for position, layer in enumerate(net.layers if hasattr(net, "readout") else net)}
+    for name, layer in layers.items():
+        if getattr(layer, "carries_state", False) and not hasattr(layer, "set_state_spec"):
+            raise ValueError(
+                f"layer {name} ({type(layer).__name__}): its neurons cannot be calibrated; expected layers and neurons "
+                "in one Sequential, without branches"
+            )
+    return layers
 
 
 def neurons_of(net: Any) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def _matrices(layer: Any) -> Iterator[tuple[Tensor, WeightQuantizer]]:
     if isinstance(layer, OwnWeights):
         yield from zip(layer.weight_matrices(), layer.quantizers, strict=True)
     else:
-        yield layer.weight, layer.quantizer
+        yield layer.folded_weight(), layer.quantizer
 
 
 def _row(name: str, layer: nn.Module, spec: IntWeight, weight: Tensor, quantizer: WeightQuantizer) -> WeightReport:
