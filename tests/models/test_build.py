@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from squat import LI, LIF, RALIF, RLIF, Anchored, Conv2d, IntWeight, Linear, RCubaLIF, ThresholdCentered
+from squat.layers import Dropout
 from squat.layers.current import Current
 from squat.models import READOUT_NAMES, NetworkConfig, build_network
 from squat.neurons.base import Neuron
@@ -72,6 +73,33 @@ def test_gains_multiply_the_first_and_the_recurrent_weights() -> None:
     torch.testing.assert_close(d.weight_in, b.weight_in)
     assert float(a.weight_in.detach().abs().max()) <= 14**-0.5
     torch.testing.assert_close(c.bias, a.bias)
+
+
+@pytest.mark.parametrize("architecture", ["feedforward", "conv"])
+def test_batch_norm_and_dropout_reach_the_hidden_layers(architecture: str) -> None:
+    plain = SMALL[architecture]
+    config = replace(plain, weights=IntWeight(4), states=Anchored(4), batch_norm=True, dropout=0.2)
+    net = build_network(config, 0)
+    weighted = [layer for layer in net.layers.layers if isinstance(layer, Linear | Conv2d)]
+    assert [layer.norm is not None for layer in weighted] == [True, True, False]
+    dropped = [index for index, layer in enumerate(net.layers.layers) if isinstance(layer, Dropout)]
+    assert [net.layers[index + 1] for index in dropped] == weighted[1:]
+    assert torch.equal(weighted[0].weight, build_network(plain, 0).layers[0].weight)
+    torch.nn.functional.cross_entropy(net(inputs(config)), torch.tensor([0, 1, 2, 3])).backward()
+    assert all(value.grad is not None for value in net.parameters())
+
+
+@pytest.mark.parametrize("option", [{"batch_norm": True}, {"dropout": 0.5}])
+def test_recurrent_networks_refuse_them(option: dict) -> None:
+    with pytest.raises(ValueError, match=r"(batch_norm=True|dropout=0.5): recurrent networks have none; use"):
+        replace(SMALL["recurrent"], **option)
+
+
+def test_dropout_leaves_something() -> None:
+    with pytest.raises(
+        ValueError, match=r"dropout=1.0: expected a probability in \[0, 1\); at 1 no input would be left"
+    ):
+        replace(SMALL["conv"], dropout=1)
 
 
 def test_neuron_options_reach_the_neurons() -> None:

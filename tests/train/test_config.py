@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from squat.models import NetworkConfig
+from squat.models.config import ADDED
 from squat.quant.spec import STATE_SPECS, Anchored, ThresholdCentered
 from squat.quant.weight import IntWeight
 from squat.surrogate import ATan
@@ -37,6 +38,14 @@ def test_json_round_trip_and_identity(config: RunConfig) -> None:
     assert again.id() == config.id()
     assert hash(again) == hash(config)
     assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_later_fields_stand_in_the_json_form_only_where_they_are_set() -> None:
+    assert not set(ADDED) & set(NetworkConfig().to_json())
+    config = NetworkConfig("feedforward", batch_norm=True, dropout=0.5)
+    assert {name: config.to_json()[name] for name in ADDED} == {"batch_norm": True, "dropout": 0.5}
+    assert NetworkConfig.from_json(config.to_json()) == config
+    assert RunConfig().id() == "65aa901acda8"
 
 
 @pytest.mark.parametrize("spec", STATE_SPECS.values())

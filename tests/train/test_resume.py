@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from squat import IntWeight, ThresholdCentered
 from squat.train import RunConfig, fit
-from synthetic import assert_equal_weights, history_rows, spike_data, weights_of
+from synthetic import assert_equal_weights, history_rows, run_config, spike_data, weights_of
 
 KILLED = """
 import json, os, pathlib, signal, sys
@@ -85,6 +87,24 @@ def test_resume_in_the_same_process(whole: tuple, tmp_path: Path, monkeypatch: p
         with pytest.raises(Interrupted):
             fit(config, tmp_path, data=spike_data())
     assert_equal_weights(weights_of(fit(config, tmp_path, data=spike_data())), weights_of(result))
+
+
+def test_resume_with_dropout_and_batch_norm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks are drawn from the step's own stream, whatever was drawn before."""
+    network = {"architecture": "feedforward", "hidden": (16, 12), "dropout": 0.3, "batch_norm": True}
+    config = run_config(epochs=3, network={**network, "weights": IntWeight(4), "states": ThresholdCentered(4)})
+    torch.manual_seed(1)
+    whole = fit(config, tmp_path / "whole", data=spike_data())
+    with monkeypatch.context() as patch:
+        interrupt_in_epoch(patch, 2)
+        with pytest.raises(Interrupted):
+            fit(config, tmp_path / "part", data=spike_data())
+    torch.manual_seed(2)
+    before = torch.random.get_rng_state()
+    assert_equal_weights(weights_of(fit(config, tmp_path / "part", data=spike_data())), weights_of(whole))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    other = fit(replace(config, network=replace(config.network, dropout=0.0)), tmp_path / "other", data=spike_data())
+    assert not torch.equal(other.network.layers[0].weight, whole.network.layers[0].weight)
 
 
 TWO_PROCESSES = """

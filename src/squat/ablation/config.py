@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from squat.ablation.cells import get_cell
@@ -12,7 +12,7 @@ from squat.checks import check_choice, check_int, check_real, check_type
 from squat.ptq.calibrate import STATE_RANGES
 
 if TYPE_CHECKING:
-    from squat.train.config import RunConfig
+    from squat.train.config import DataConfig, RunConfig
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class AblationConfig:
         granularity: "tensor" or "channel" weight scales; they are found by mean squared error in every cell.
         state_ranges: ranges that state PTQ tries; the best on validation counts, all are recorded.
         calibration_samples: number of training samples that calibration sees.
+        seed_option: name of an integer option of the data set that takes each seed's value, such as "fold": then the
+            seeds are the folds of a cross-validation, and every replicate has test samples of its own.
 
     Raises:
         TypeError, ValueError: for unknown names, empty or repeated lists, or a base that fixes what the grid varies.
@@ -50,12 +52,14 @@ class AblationConfig:
     granularity: str = "tensor"
     state_ranges: Sequence[str] = STATE_RANGES
     calibration_samples: int = 512
+    seed_option: str | None = None
 
     def __post_init__(self) -> None:
         from squat.train.config import RunConfig
 
         check_type("name", self.name, str, "text")
         check_type("base", self.base, RunConfig, "a RunConfig")
+        check_type("seed_option", self.seed_option, (str, type(None)), "the name of an option of the data, or None")
         for name in ("learning_rates", "betas"):
             check_type(name, getattr(self, name), Mapping, "a dict")
         _check_list("cells", self.cells, get_cell)
@@ -75,17 +79,28 @@ class AblationConfig:
         for key, beta in self.betas.items():
             _check_beta(key, beta)
         _check_base(self.base)
+        if self.seed_option in self.base.data.arguments:
+            raise ValueError(
+                f"seed_option={self.seed_option!r}: base.data fixes this option already; leave it to the seeds"
+            )
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """The pairs (weight bits, state bits)."""
         return tuple(_pair(entry) for entry in self.bits)
 
+    def data(self, seed: int) -> DataConfig:
+        """The data of the runs with this seed."""
+        if self.seed_option is None:
+            return self.base.data
+        return replace(self.base.data, options={**self.base.data.arguments, self.seed_option: seed})
+
     def to_json(self) -> dict[str, Any]:
-        """The config as JSON values; `AblationConfig.from_json` is the inverse."""
+        """The config as JSON values; `AblationConfig.from_json` is the inverse. `seed_option` only if it is set."""
         from squat.models.serial import encode_fields
 
-        return encode_fields(self)
+        document = encode_fields(self)
+        return {name: value for name, value in document.items() if name != "seed_option" or value is not None}
 
     @classmethod
     def from_json(cls, document: Any) -> AblationConfig:

@@ -153,6 +153,7 @@ def trained_job(config: AblationConfig, cell: Cell, at: Coordinates, seed: int) 
     rate = config.learning_rates.get(cell.name, config.base.train.learning_rate)
     run = replace(
         config.base,
+        data=config.data(seed),
         network=replace(config.base.network, weights=weights, states=states, beta=beta),
         train=replace(config.base.train, learning_rate=rate),
         seed=seed,

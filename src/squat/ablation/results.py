@@ -24,7 +24,7 @@ class Results:
     Args:
         folder: where it lies.
         config: what was asked.
-        data: `data.json`: name, classes, test labels.
+        data: `data.json`: name, classes, test labels (by seed where each seed has its own).
         records: by job id, failed ones too.
     """
 
@@ -86,7 +86,15 @@ class Results:
         }
 
     def correct(self, cell: str, at: Coordinates, seeds: list[int]) -> NDArray[np.bool_]:
-        """Whether each test sample was predicted right: [seeds, samples]."""
-        labels = np.asarray(self.data["test_labels"])
+        """Whether each test sample was predicted right: [seeds, samples].
+
+        Where the seeds are folds, a column holds another sample in every row. Resampling columns as a whole is then
+        still fair: rows are independent, and a column is just one sample drawn from each fold.
+        """
         runs = self.runs(cell, at)
-        return np.stack([np.asarray(runs[seed]["test"]["predictions"]) == labels for seed in seeds])
+        return np.stack([np.asarray(runs[seed]["test"]["predictions"]) == self.test_labels(seed) for seed in seeds])
+
+    def test_labels(self, seed: int) -> NDArray[np.int64]:
+        """Labels of the test samples that the runs with this seed predicted."""
+        labels = self.data["test_labels"]
+        return np.asarray(labels[str(seed)] if isinstance(labels, dict) else labels)

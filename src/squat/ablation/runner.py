@@ -122,7 +122,7 @@ def run_groups(
         claim_folder(folder, kind, identity)
         for marker in folder.running_jobs():  # left by a kill
             folder.running(marker).unlink()
-        _write_data(folder, tools.load_data(jobs[0].run.data))
+        _write_data(folder, jobs, tools)
         if options.retry_failed:
             _forget_failed(jobs, folder)
         done = set(read_records(folder, [job.id for job in jobs]))
@@ -143,9 +143,14 @@ def _forget_failed(jobs: list[Job], folder: Folder) -> None:
             folder.record(job).unlink()
 
 
-def _write_data(folder: Folder, data: Any) -> None:
+def _write_data(folder: Folder, jobs: list[Job], tools: Tools) -> None:
+    """Name, sizes and test labels of the data; labels by seed where every seed has data of its own."""
+    data_of = {job.seed: job.run.data for job in jobs}
+    data = tools.load_data(jobs[0].run.data)
     sizes = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
-    labels = data.test.labels.tolist()
+    labels: Any = data.test.labels.tolist()
+    if len(set(data_of.values())) > 1:
+        labels = {seed: tools.load_data(config).test.labels.tolist() for seed, config in data_of.items()}
     value = envelope(
         name=Path(data.name).name, classes=data.classes, steps=data.steps, samples=sizes, test_labels=labels
     )

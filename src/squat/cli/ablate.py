@@ -22,7 +22,7 @@ SOME_RUNS_FAILED = 1
 
 
 def ablate(
-    preset: Annotated[str, typer.Option(help="demo, digits or fashion.")] = DEMO,
+    preset: Annotated[str, typer.Option(help="demo, digits, fashion or nmnist.")] = DEMO,
     config: Annotated[Path | None, typer.Option(help="An ablation config (JSON) instead of a preset.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Results folder; by default squat-results/NAME.")] = None,
     data: Annotated[str | None, typer.Option(help="Another data set or your own file.")] = None,
@@ -84,7 +84,8 @@ def _experiment(
     network = replace(base.network, **shape_of(chosen))
     # Another data set is another experiment, with a folder and a row of tables of its own.
     label = f"{found.name}-{Path(name).stem}" if data is not None else found.name
-    return replace(found, name=label, base=replace(base, data=chosen, network=network))
+    # Options of its own say which part of the data is meant, for every seed.
+    return replace(found, name=label, base=replace(base, data=chosen, network=network), seed_option=None)
 
 
 def _show(place: Path, message: str, is_demo: bool, as_json: bool) -> None:

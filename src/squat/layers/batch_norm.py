@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from squat.operators import check_finite
+from squat.operators import check_finite, operator
 
 EPS = 1e-5
 MOMENTUM = 0.1
@@ -74,7 +74,7 @@ class BatchNorm(nn.Module):
 
     def shift(self, bias: Tensor | None) -> Tensor:
         """The folded bias `[channels]`."""
-        folded = -self.factor() * self.mean.clone()  # which `follow` changes before the backward pass
+        folded = -self.factor() * self.mean
         return folded if bias is None else bias + folded
 
     def follow(self, z: Tensor, unit: Tensor | float) -> Tensor:
@@ -99,11 +99,13 @@ class BatchNorm(nn.Module):
             check_finite(mean)
             worth = (unit / self.factor()).to(mean.dtype)
             rate = (1.0 / (self.batches + 1)).to(mean.dtype).clamp(min=MOMENTUM)
-            self.mean.lerp_(mean * worth, rate)
-            self.variance.lerp_(variance * worth.square(), rate)
-            self.batches.add_(1)
+            # New tensors: the backward pass needs the old ones.
+            self.mean = self.mean.lerp(mean * worth, rate)
+            self.variance = self.variance.lerp(variance * worth.square(), rate)
+            self.batches = self.batches + 1
             inverse = (variance + EPS / worth.square()).rsqrt()
-        return _BatchGradient.apply(z, self.log_gain, mean, inverse)
+        corrected = _batch_gradient.registered if torch.compiler.is_compiling() else _BatchGradient.apply
+        return corrected(z, self.log_gain, mean, inverse)
 
     def extra_repr(self) -> str:
         """The number of channels."""
@@ -119,30 +121,49 @@ class BatchNorm(nn.Module):
         return self
 
 
-class _BatchGradient(torch.autograd.Function):
-    """Forward the identity; backward the gradient through the batch's statistics, in units of the sums `z`.
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    z, log_gain, mean, inverse = inputs
+    ctx.save_for_backward(z, mean, inverse)
+    ctx.gain_dtype = log_gain.dtype
+
+
+def _differentiate(ctx: Any, gz: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    """Gradient through the batch's statistics, in units of the sums `z`.
 
     `z` grows with the gain, so the gain's share is `dL/d log_gain = sum gz * z`, besides what the bias gives.
     """
+    z, mean, inverse = ctx.saved_tensors
+    axes = [axis for axis in range(z.dim()) if axis != 2]
+    count = z.numel() // z.shape[2]
+    total = gz.sum(axes, dtype=mean.dtype)
+    grown = (gz * z).sum(axes, dtype=mean.dtype)
+    along = inverse.square() * (grown - mean * total) / count  # sum of gz * y_hat, per unit of z
+    level = total / count - along * mean
+    g_z = torch.addcmul(gz - _over(level, z.dim(), 2), z, _over(along, z.dim(), 2), value=-1)
+    return g_z.to(gz.dtype), grown.to(ctx.gain_dtype), None, None
+
+
+class _BatchGradient(torch.autograd.Function):
+    """Forward the identity; backward `_differentiate`."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, log_gain: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:
-        ctx.save_for_backward(z, mean, inverse)
-        ctx.gain_dtype = log_gain.dtype
-        return z.view_as(z)
+    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
+        _save(ctx, inputs, inputs[0])
+        return inputs[0].view_as(inputs[0])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gz: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        z, mean, inverse = ctx.saved_tensors
-        axes = [axis for axis in range(z.dim()) if axis != 2]
-        count = z.numel() // z.shape[2]
-        total = gz.sum(axes, dtype=mean.dtype)
-        grown = (gz * z).sum(axes, dtype=mean.dtype)
-        along = inverse.square() * (grown - mean * total) / count  # sum of gz * y_hat, per unit of z
-        level = total / count - along * mean
-        g_z = torch.addcmul(gz - _over(level, z.dim(), 2), z, _over(along, z.dim(), 2), value=-1)
-        return g_z.to(gz.dtype), grown.to(ctx.gain_dtype), None, None
+        return _differentiate(ctx, gz)
+
+
+@operator(
+    "(Tensor z, Tensor log_gain, Tensor mean, Tensor inverse) -> Tensor",
+    lambda z, *_: torch.empty_like(z),
+    (_save, _differentiate),
+)
+def _batch_gradient(z: Tensor, log_gain: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:
+    return z.clone()  # results of operators share no memory with their inputs
 
 
 def _over(values: Tensor, axes: int, channel_axis: int) -> Tensor:

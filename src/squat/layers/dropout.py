@@ -28,8 +28,8 @@ class Dropout(nn.Module):
     One mask a sample, the same at every time step: a mask that changed from step to step would be averaged out by the
     membrane. What is kept has to be worth `1 / (1 - p)` as much; since spikes are integers, that factor goes into the
     scale of the next layer's sums, not into the spikes. In eval mode it does nothing, and `squat.lower` passes over it.
-    The mask comes from torch's global generator; `squat.train.fit` seeds it for every step, so that resumed runs draw
-    what uninterrupted ones drew.
+    The mask comes from torch's global generator of the CPU; `squat.train.fit` seeds it for every step, so that resumed
+    runs draw what uninterrupted ones drew.
 
     Args:
         p: probability, in [0, 1).
@@ -58,8 +58,8 @@ class Dropout(nn.Module):
         if not self.training or self.p == 0.0:
             return x
         steps = x[:1] if x.shape[0] > 1 and x.stride(0) == 0 else x
-        keep = torch.rand(x.shape[1:], dtype=torch.float32, device=x.device) >= self.p
-        kept = steps * keep.to(x.dtype)
+        keep = torch.rand(x.shape[1:], dtype=torch.float32) >= self.p
+        kept = steps * keep.to(x)
         return Dropped(kept if steps is x else kept.expand(x.shape), 1.0 / (1.0 - self.p))
 
     def config(self) -> dict[str, Any]:

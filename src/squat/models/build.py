@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from squat.checks import check_int, check_type
-from squat.layers import Conv2d, Flatten, Linear, SumPool2d
+from squat.layers import Conv2d, Dropout, Flatten, Linear, SumPool2d
 from squat.layers.sequential import Sequential
 from squat.models.config import NetworkConfig
 from squat.models.network import Network
@@ -74,9 +74,10 @@ def _feedforward(config: NetworkConfig) -> list[nn.Module]:
     layers: list[nn.Module] = []
     sizes: tuple[Any, ...] = (config.inputs, *config.hidden)
     for index, size in enumerate(config.hidden):
-        layers.append(Linear(sizes[index], size, config.bias, **_input(config, index)))
+        layers += _dropout(config) if index else []
+        layers.append(Linear(sizes[index], size, config.bias, **_input(config, index), batch_norm=config.batch_norm))
         layers.append(LIF(config.beta, config.threshold, **_spiking(config)))
-    return [*layers, Linear(config.hidden[-1], config.classes, config.bias)]
+    return [*layers, *_dropout(config), Linear(config.hidden[-1], config.classes, config.bias)]
 
 
 def _recurrent(config: NetworkConfig) -> list[nn.Module]:
@@ -98,8 +99,9 @@ def _conv(config: NetworkConfig) -> list[nn.Module]:
     # A sum over a window of spikes is an integer; the next layer's input_scale makes it the mean.
     window: dict[str, Any] = {"input_scale": 1.0 / pooled, "input_max": pooled}
     for index, maps in enumerate(config.hidden):
-        options = {"padding": config.kernel_size // 2, "bias": config.bias, **(window if index else _input(config, 0))}
-        layers.append(Conv2d(channels, maps, config.kernel_size, **options))
+        options = {"bias": config.bias, "batch_norm": config.batch_norm, **(window if index else _input(config, 0))}
+        layers += _dropout(config) if index else []
+        layers.append(Conv2d(channels, maps, config.kernel_size, padding=config.kernel_size // 2, **options))
         layers.append(LIF(config.beta, config.threshold, **_spiking(config)))
         layers.append(SumPool2d(config.pool))
         channels, image = maps, [size // config.pool for size in image]
@@ -107,10 +109,15 @@ def _conv(config: NetworkConfig) -> list[nn.Module]:
         raise ValueError(
             f"inputs={config.inputs}: {len(config.hidden)} poolings by {config.pool} leave no pixel; use fewer"
         )
-    return [*layers, Flatten(), Linear(channels * math.prod(image), config.classes, config.bias, **window)]
+    last = Linear(channels * math.prod(image), config.classes, config.bias, **window)
+    return [*layers, Flatten(), *_dropout(config), last]
 
 
 _LAYERS = {"feedforward": _feedforward, "recurrent": _recurrent, "conv": _conv}
+
+
+def _dropout(config: NetworkConfig) -> list[nn.Module]:
+    return [Dropout(config.dropout)] if config.dropout else []
 
 
 def _input(config: NetworkConfig, index: int) -> dict[str, Any]:

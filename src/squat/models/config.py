@@ -14,7 +14,7 @@ from squat.surrogate import FastSigmoid, Surrogate, surrogate_from_json
 
 ARCHITECTURES = ("feedforward", "recurrent", "conv")
 RECURRENT_NEURONS = ("RLIF", "RCubaLIF", "RALIF")
-ADDED = ("neuron",)
+ADDED = ("neuron", "batch_norm", "dropout")
 """Fields that older configs do not have."""
 
 
@@ -53,6 +53,10 @@ class NetworkConfig:
         pool: side of the square pooling windows of `"conv"`.
         neuron: neurons of the recurrent layers, `"RCubaLIF"` or `"RALIF"`, with the defaults of their own arguments and
             under the float rule; None for `"RLIF"`.
+        batch_norm: batch normalisation of the hidden layers' currents, folded into their weights, for `"conv"` and
+            `"feedforward"`.
+        dropout: probability, in [0, 1), that an input of a layer behind the first is dropped for a sequence, for
+            `"conv"` and `"feedforward"`.
 
     Raises:
         TypeError, ValueError: for values outside these ranges.
@@ -88,6 +92,8 @@ class NetworkConfig:
     kernel_size: int = 5
     pool: int = 2
     neuron: str | None = None
+    batch_norm: bool = False
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("architecture", self.architecture, ARCHITECTURES)
@@ -96,11 +102,12 @@ class NetworkConfig:
         check_type("weights", self.weights, (IntWeight, type(None)), "an IntWeight or None for float weights")
         check_type("states", self.states, (StateSpec, type(None)), "a state spec or None for float states")
         check_choice("readout", self.readout, READOUT_NAMES)
-        for name in ("bias", "learn_threshold"):
+        for name in ("bias", "learn_threshold", "batch_norm"):
             check_type(name, getattr(self, name), bool, "True or False")
         for name in ("input_scale", "input_gain", "recurrent_gain"):
             object.__setattr__(self, name, check_real(name, getattr(self, name), 0.0, open_low=True))
         check_int("input_max", self.input_max, 1)
+        self._check_regularisation()
 
     def _check_shape(self) -> None:
         if self.architecture == "conv":
@@ -146,6 +153,17 @@ class NetworkConfig:
             raise ValueError(
                 f"zero_reset={self.zero_reset!r}: {self.neuron} drops the input of a reset step always; leave it out"
             )
+
+    def _check_regularisation(self) -> None:
+        object.__setattr__(self, "dropout", check_real("dropout", self.dropout, 0.0, 1.0))
+        if self.dropout == 1.0:
+            raise ValueError("dropout=1.0: expected a probability in [0, 1); at 1 no input would be left")
+        for name in ("batch_norm", "dropout"):
+            if self.architecture == "recurrent" and getattr(self, name):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: recurrent networks have none; use architecture='feedforward' or "
+                    "'conv', or leave it out"
+                )
 
     def to_json(self) -> dict[str, Any]:
         """The config as JSON values; `from_json` is the inverse.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from squat.models.network import Network
 from squat.models.readout import predict
+from squat.train import streams
 from squat.train.augment import Place, augment
 from squat.train.config import RunConfig, TrainConfig
 from squat.train.evaluate import evaluate
@@ -60,7 +61,8 @@ class TrainingModule(pl.LightningModule):
         x, labels = batch
         train = self.config.train
         place = Place(self.config.seed, self.current_epoch, batch_idx, self.global_rank)
-        scores = self.network(augment(x, train.augment, place) if self.augments else x)
+        with streams.drawing_from(place.generator(streams.DROPOUT)):
+            scores = self.network(augment(x, train.augment, place) if self.augments else x)
         loss = loss_of(scores, labels, x.shape[0], train.loss, train.logit_scale)
         value = loss.item()
         if not math.isfinite(value):

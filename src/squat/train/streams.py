@@ -1,14 +1,17 @@
 """Random streams: each use of randomness has its own generator, a pure function of the seed and where it is used.
 
-Nothing here reads or moves a global random state, so a resumed run draws what the uninterrupted one drew.
+Nothing here depends on a global random state or moves it, so a resumed run draws what the uninterrupted one drew.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
-ORDER, CHANNEL_SHIFT, TIME_SHIFT, TIME_JITTER, EVENT_DROP, FLIP, TIME_WARP = range(7)
+ORDER, CHANNEL_SHIFT, TIME_SHIFT, TIME_JITTER, EVENT_DROP, FLIP, TIME_WARP, DROPOUT = range(8)
 """Names of the streams; the numbers are part of what makes runs repeatable."""
 
 
@@ -22,3 +25,19 @@ def generator(stream: int, *key: int) -> torch.Generator:
     """
     state = np.random.SeedSequence((stream, *key)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+@contextmanager
+def drawing_from(source: torch.Generator) -> Iterator[None]:
+    """Torch's global generator of the CPU in the state of `source`, for modules that draw from it; then put back.
+
+    Example:
+        >>> with drawing_from(generator(DROPOUT, 7, 0)):
+        ...     first = torch.rand(3)
+        >>> with drawing_from(generator(DROPOUT, 7, 0)):
+        ...     print(torch.equal(torch.rand(3), first))
+        True
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.random.set_rng_state(source.get_state())
+        yield
