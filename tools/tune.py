@@ -20,6 +20,7 @@ from squat.ablation.tune import Tuned, tune
 GRIDS: dict[str, dict[str, Any]] = {
     "digits": {"epochs": 10, "learning_rates": (1e-3, 2e-3, 4e-3, 8e-3), "betas": (0.9, 0.95)},
     "fashion": {"epochs": 3, "learning_rates": (5e-4, 1e-3, 2e-3), "betas": (0.9, 0.95)},
+    "nmnist": {"epochs": 6, "learning_rates": (2e-3, 4e-3, 8e-3), "betas": (0.8, 0.9, 0.95)},
 }
 
 
@@ -28,7 +29,7 @@ def tune_preset(name: str, folder: str, n_jobs: int = 1, **grid: list[float]) ->
     options = {**GRIDS[name], **{key: tuple(values) for key, values in grid.items() if values}}
     config = preset(name)
     base = replace(config.base, train=replace(config.base.train, epochs=options.pop("epochs")))
-    short = replace(config, base=base, seeds=(0,), learning_rates={}, betas={})
+    short = replace(config, base=base, bits=(4,), seeds=(0,), learning_rates={}, betas={})
     return tune(short, folder, **options, options=Options(n_jobs=n_jobs))
 
 

@@ -67,8 +67,8 @@ def _base(config: Path | None, data: str | None, options: list[str] | None, netw
     from squat.train import DataConfig, RunConfig
 
     if config is None:
-        run = _defaults(data or DataConfig().name)
         network = {"architecture": "feedforward", **network}
+        run = _defaults(data or DataConfig().name, network["architecture"])
     else:
         run = RunConfig.from_json(output.read_json(config))
     if data is not None or options:
@@ -79,13 +79,17 @@ def _base(config: Path | None, data: str | None, options: list[str] | None, netw
     return replace(run, network=replace(run.network, **network))
 
 
-def _defaults(data: str) -> RunConfig:
-    """The base run of the ablation preset on these data (the last one that has it), or the plain defaults."""
+def _defaults(data: str, architecture: str) -> RunConfig:
+    """The base run of the ablation preset on these data (the last one that has it), or the plain defaults.
+
+    What a preset says of convolutions (feature maps, images as inputs) says nothing of flat networks, and vice versa.
+    """
     from squat.ablation import PRESETS
     from squat.train import RunConfig
 
     bases = [make().base for make in PRESETS.values()]
-    return next((base for base in reversed(bases) if base.data.name == data), RunConfig())
+    alike = [base for base in bases if (base.network.architecture == "conv") == (architecture == "conv")]
+    return next((base for base in reversed(alike) if base.data.name == data), RunConfig())
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
