@@ -20,6 +20,7 @@ from squat.operators import as_tensor, check_finite, no_result, operator
 from squat.ops.unfolded import unfolded_conv2d
 
 if TYPE_CHECKING:
+    from squat.ops.convolution import Entries
     from squat.ops.events import Events
 
 FLOAT32_EXACT = 2**24
@@ -61,7 +62,8 @@ def integer_conv2d(
     """Integer sums of a two-dimensional convolution (cross-correlation, as in torch), exact and checked.
 
     The algorithms that sum in a transformed space (Winograd, Fourier) round, so NNPACK, which may choose them, is left
-    out, and CUDA, where cuDNN may, multiplies unfolded windows (`squat.ops.unfolded`).
+    out, and CUDA, where cuDNN may, multiplies unfolded windows (`squat.ops.unfolded`). On the CPU sparse inputs add
+    kernels instead, by measured density (`squat.ops.convolution`, `squat.ops.products`).
 
     Args:
         x: `[B, C, H, W]`, integer-valued, any float dtype.
@@ -83,7 +85,12 @@ def integer_conv2d(
     """
     if torch.compiler.is_compiling():
         return _integer_conv2d.registered(x, w_int, stride, padding, as_tensor(bound))
-    return _convolve(x, w_int, stride, padding, int(bound))
+    from squat.ops.convolution import entries_of
+
+    entries = entries_of(x) if w_int.dtype == torch.float32 and int(bound) < FLOAT32_EXACT else None
+    if entries is None:
+        return _convolve(x, w_int, stride, padding, int(bound))
+    return _EntriesConv2d.apply(x, w_int, stride, padding, int(bound), entries)
 
 
 def check_sums(z: Tensor, bound: int | Tensor) -> None:
@@ -210,6 +217,40 @@ def _convolve(x: Tensor, w_int: Tensor, stride: Sequence[int], padding: Sequence
     z = z if exact_in_float32 else _narrow(z, w_int.dtype)
     _refuse_other_sums(z, bound, x)
     return z
+
+
+class _EntriesConv2d(torch.autograd.Function):
+    """A convolution whose entries were counted: kernels added or multiplied, forward and in the weight gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, w_int: Tensor, stride: tuple[int, int], padding: tuple[int, int], bound: int,
+        entries: Entries,
+    ) -> Tensor:  # fmt: skip
+        from squat.ops.convolution import add_kernels
+
+        largest_sum = int(w_int.detach().abs().flatten(1).sum(1).max())
+        z = add_kernels(x, entries, w_int, stride, padding, largest_sum)
+        if z is None:
+            z = _convolve(x, w_int, stride, padding, bound)
+        elif largest_sum * entries.largest > bound:
+            _refuse_other_sums(z, bound, x)
+        ctx.save_for_backward(x, w_int)
+        ctx.geometry, ctx.entries = (stride, padding), entries
+        return z
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gz: Tensor) -> tuple[Tensor | None, ...]:
+        from squat.ops.convolution import add_images
+
+        (x, w_int), (needs_x, needs_w) = ctx.saved_tensors, ctx.needs_input_grad[:2]
+        with torch.autocast(gz.device.type, enabled=False):
+            gw = add_images(x, ctx.entries, gz, w_int.shape[2:], *ctx.geometry) if needs_w else None
+            gx, dense, _ = torch.ops.aten.convolution_backward(
+                gz, x, w_int, None, *ctx.geometry, [1, 1], False, [0, 0], 1, [needs_x, needs_w and gw is None, False]
+            )
+        return gx, dense if gw is None else gw, None, None, None, None
 
 
 def _convolved_shape(x: Tensor, w_int: Tensor, stride: list[int], padding: list[int], bound: Tensor) -> Tensor:
