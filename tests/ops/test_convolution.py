@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from squat.ops import products
-from squat.ops.convolution import MAX_DENSITY, MIN_SIZE, add_images, entries_of
+from squat.ops.convolution import MIN_SIZE, add_images, entries_of, max_density
 from squat.ops.product import integer_conv2d
 
 # images, channels, outputs, kernel, height and width, stride, padding
@@ -55,14 +55,17 @@ def test_sums_equal_and_gradients_close(shape, largest, density, rng):
     torch.testing.assert_close(gw, gw_dense, rtol=1e-4, atol=1e-4 * max(1.0, float(gw_dense.abs().max())))
 
 
-def test_the_choice_follows_the_density(rng):
-    shape = (40, 2, 5, (3, 3), (15, 14), (1, 1), (1, 1))
-    for density, chosen in ((0.5 * MAX_DENSITY, "rows"), (2 * MAX_DENSITY, "dense")):
+def test_the_choice_follows_the_density_and_the_length_of_stretches(rng):
+    shape = (40, 2, 64, (3, 3), (15, 14), (1, 1), (1, 1))
+    for density, outputs, chosen in ((0.05, 64, "rows"), (0.2, 64, "dense"), (0.05, 8, "dense")):
         x = (torch.rand(40, 2, 15, 14, generator=rng) < density).float()
         with products() as choices:
-            integer_conv2d(x, weights(shape, rng), (1, 1), (1, 1), 200)
+            integer_conv2d(x, weights(shape, rng)[:outputs], (1, 1), (1, 1), 200)
         assert choices[0].chosen == chosen
         assert choices[0].density == pytest.approx(float(x.mean()))
+    assert max_density(64, 3, 1) == 0.12
+    assert max_density(64, 3, 2) == 0.08
+    assert max_density(512, 5, 1) == 0.3
 
 
 def test_what_has_no_entries(monkeypatch, rng):
@@ -88,7 +91,7 @@ def test_the_bound_is_kept(rng):
 def test_gradients_do_not_depend_on_the_number_of_threads(rng):
     x, g = images(SHAPES[0], rng), torch.randn(40, 5, 15, 14, generator=rng)
     entries = entries_of(x)
-    one = add_images(x, entries, g, (3, 3), (1, 1), (1, 1))
-    torch.set_num_threads(2)
     with products("rows"):
+        one = add_images(x, entries, g, (3, 3), (1, 1), (1, 1))
+        torch.set_num_threads(2)
         assert torch.equal(add_images(x, entries, g, (3, 3), (1, 1), (1, 1)), one)

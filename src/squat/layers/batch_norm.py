@@ -92,10 +92,8 @@ class BatchNorm(nn.Module):
                 f"x: one value a channel in currents of shape {tuple(z.shape)}, expected at least 2 to normalise over "
                 "in training; use more samples, or .eval()"
             )
-        axes = [axis for axis in range(z.dim()) if axis != 2]
         with torch.no_grad():
-            sums = z.detach()
-            variance, mean = torch.var_mean(sums.to(self.mean.dtype), axes, correction=0)
+            mean, variance = _moments(z.detach().to(torch.promote_types(z.dtype, torch.float32)), self.mean.dtype)
             check_finite(mean)
             worth = (unit / self.factor()).to(mean.dtype)
             rate = (1.0 / (self.batches + 1)).to(mean.dtype).clamp(min=MOMENTUM)
@@ -121,6 +119,14 @@ class BatchNorm(nn.Module):
         return self
 
 
+def _moments(z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Mean and variance `[channels]` of `z [T, B, channels, ...]`: image by image, then in float64."""
+    rows, count = z.reshape(-1, z.shape[2], z.shape[3:].numel()), z.numel() // z.shape[2]
+    mean = rows.sum(2).double().sum(0) / count
+    square = torch.linalg.vector_norm(rows, dim=2).double().square().sum(0) / count
+    return mean.to(dtype), (square - mean.square()).clamp(min=0).to(dtype)
+
+
 def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     z, log_gain, mean, inverse = inputs
     ctx.save_for_backward(z, mean, inverse)
@@ -139,7 +145,8 @@ def _differentiate(ctx: Any, gz: Tensor) -> tuple[Tensor, Tensor, None, None]:
     grown = (gz * z).sum(axes, dtype=mean.dtype)
     along = inverse.square() * (grown - mean * total) / count  # sum of gz * y_hat, per unit of z
     level = total / count - along * mean
-    g_z = torch.addcmul(gz - _over(level, z.dim(), 2), z, _over(along, z.dim(), 2), value=-1)
+    g_z = gz - _over(level, z.dim(), 2)
+    g_z = g_z.addcmul_(z, _over(along, z.dim(), 2).to(g_z.dtype), value=-1)
     return g_z.to(gz.dtype), grown.to(ctx.gain_dtype), None, None
 
 

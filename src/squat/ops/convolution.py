@@ -18,8 +18,9 @@ from squat.ops.choice import adds_rows
 from squat.ops.encoder import EXACT
 from squat.ops.threads import use_torch_threads
 
-MAX_DENSITY = 0.1
-"""Above this share of entries the dense products are as fast."""
+MAX_DENSITY, STRETCH = 0.3, 1600
+"""An entry adds stretches of `taps * outputs` values. Where a larger share of entries than `taps * outputs / STRETCH`,
+or than `MAX_DENSITY`, is not 0, the dense products are as fast."""
 MIN_SIZE = 2**14
 """Below this many entries the dense product is over before they are counted."""
 PARTS, TASKS = 8, 64
@@ -59,7 +60,9 @@ def add_kernels(
         largest_sum: certain bound of the sums where no entry exceeds 1, `max over outputs of sum |w_int|`.
     """
     bound = largest_sum * entries.largest
-    if bound >= 2**24 or not adds_rows("forward", entries.density, MAX_DENSITY):
+    if bound >= 2**24 or not adds_rows(
+        "forward", entries.density, max_density(w_int.shape[0], w_int.shape[3], stride[1])
+    ):
         return None
     sizes = zip(x.shape[2:], w_int.shape[2:], stride, padding, strict=True)
     height, width = ((size + 2 * pad - kernel) // step + 1 for size, kernel, step, pad in sizes)
@@ -72,7 +75,7 @@ def add_kernels(
 
 def add_images(x: Tensor, entries: Entries, g: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor | None:
     """The gradient `[N, C, rows, columns]` of the weights for `g [R, N, H', W']`, or None for the dense product."""
-    if not adds_rows("weight gradient", entries.density, MAX_DENSITY):
+    if not adds_rows("weight gradient", entries.density, max_density(g.shape[1], kernel[1], stride[1])):
         return None
     (rows, columns), outputs = kernel, g.shape[1]
     taps = -(-columns // stride[1])
@@ -81,6 +84,11 @@ def add_images(x: Tensor, entries: Entries, g: Tensor, kernel: Pair, stride: Pai
     _scatter(x.detach().contiguous().numpy(), g.detach().contiguous().numpy(), stride, padding, parts.numpy())
     total = parts.sum(0).unflatten(3, (taps, outputs)).flip(3)
     return total.permute(4, 1, 2, 3, 0).flatten(3)[..., :columns].contiguous()
+
+
+def max_density(outputs: int, columns: int, step: int) -> float:
+    """Up to which share of entries kernels are added, for so many output channels, kernel columns and steps between."""
+    return min(MAX_DENSITY, -(-columns // step) * outputs / STRETCH)
 
 
 def _by_column(w_int: Tensor, step: int) -> Tensor:
