@@ -131,12 +131,16 @@ def nmnist() -> AblationConfig:
 
     base = RunConfig(
         DataConfig("nmnist_small", {"steps": 20, "height": 17, "layout": "image"}),
-        NetworkConfig("conv", inputs=(2, 17, 17), hidden=(12, 24), beta=0.9, batch_norm=True),
+        NetworkConfig("conv", inputs=(2, 17, 17), hidden=(12, 24), beta=0.8, batch_norm=True),
         TrainConfig(
             epochs=12, batch_size=32, learning_rate=4e-3, logit_scale=4.0, augment=AugmentConfig(channel_shift=1)
         ),
     )
-    return AblationConfig("nmnist", base, ALL_CELLS, PUBLISHED, bits=(4, 2), seeds=(0, 1, 2, 3, 4), seed_option="fold")
+    rates = {"float": 8e-3, "squat": 8e-3, "qat": 4e-3, "qat+squat": 8e-3}
+    return AblationConfig(
+        "nmnist", base, ALL_CELLS, PUBLISHED, bits=(4, 2), seeds=(0, 1, 2, 3, 4), seed_option="fold",
+        learning_rates=rates,
+    )  # fmt: skip
 
 
 PRESETS: dict[str, Callable[[], AblationConfig]] = {
