@@ -90,6 +90,30 @@ class Convolutional(nn.Module):
         return torch.stack(out)
 
 
+class MaxPooled(nn.Module):
+    """The convolutional classifier of the lessons: the largest currents of a window, static image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 6, 5)
+        self.lif1 = snntorch.Leaky(0.5, threshold=0.2)
+        self.conv2 = nn.Conv2d(6, 8, 3)
+        self.lif2 = snntorch.Leaky(0.5, threshold=0.2)
+        self.drop = nn.Dropout(0.25)
+        self.fc1 = nn.Linear(8 * 2 * 2, 10)
+        self.lif3 = snntorch.Leaky(0.5, threshold=0.2)
+
+    def forward(self, x):
+        mem1, mem2, mem3 = self.lif1.init_leaky(), self.lif2.init_leaky(), self.lif3.init_leaky()
+        out = []
+        for _ in range(STEPS):
+            spk1, mem1 = self.lif1(F.max_pool2d(self.conv1(x), 2), mem1)
+            spk2, mem2 = self.lif2(F.max_pool2d(self.conv2(spk1), 2), mem2)
+            spk3, mem3 = self.lif3(self.fc1(self.drop(spk2).flatten(1)), mem3)
+            out.append(spk3)
+        return torch.stack(out)
+
+
 class Recurrent(nn.Module):
     """A recurrent hidden layer, all to all."""
 
@@ -255,6 +279,10 @@ def convolutional_init_hidden() -> Any:
     return net, spikes(STEPS, BATCH, 1, 16, 16), {"image": (1, 16, 16)}
 
 
+def max_pooled() -> Any:
+    return MaxPooled(), spikes(BATCH, 1, 16, 16), {"lowers": "MaxPool2d"}
+
+
 def circuits() -> Any:
     return Circuits(), spikes(STEPS, BATCH, 40), {}
 
@@ -332,6 +360,7 @@ NETWORKS: dict[str, Callable[[], Any]] = {
         one_step,
         quantized_states,
         batch_normalised,
+        max_pooled,
         circuits,
         image_recurrence,
         spiking_cells,

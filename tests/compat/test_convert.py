@@ -337,6 +337,8 @@ LAYERS = [
     (nn.Sequential(nn.Conv2d(2, 2, 3, groups=2)), "groups=2, dilation=.*: expected 1"),
     (nn.Sequential(nn.Conv2d(1, 2, 3, padding="same")), "padding='same'.*: expected numbers and 'zeros'"),
     (nn.Sequential(nn.Linear(3, 2), nn.AvgPool2d(2, padding=1)), "padding=1: expected plain windows without padding"),
+    (nn.Sequential(nn.Linear(3, 2), nn.MaxPool2d(2, ceil_mode=True)), "ceil_mode=True: expected plain windows"),
+    (nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5), leaky()), "it stands before no Linear or Conv2d"),
     (nn.Sequential(nn.BatchNorm1d(3)), "it stands behind no Linear or Conv2d"),
     (nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3, track_running_stats=False)), "track_running_stats=False"),
     (nn.Sequential(nn.Flatten(0)), "start_dim=0, end_dim=-1: expected 1 and -1"),

@@ -15,7 +15,7 @@ from tutorial_networks import BATCH, NETWORKS, STEPS, made
 
 def sequence(name, x):
     """The input as squat takes it, `[T, B, ...]`."""
-    if name == "static_input":
+    if name in ("static_input", "max_pooled"):
         return x.expand(STEPS, *x.shape)
     return x.transpose(0, 1) if name == "convolutional" else x
 

@@ -141,3 +141,16 @@ def test_the_how_to_runs():
     page = Path(__file__).parents[2] / "docs/how-to/convolutional-networks.md"
     (example,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     exec(compile(example, str(page), "exec"), {})
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+def test_pooling_currents_of_integer_weights(granularity):
+    torch.manual_seed(0)
+    current = Conv2d(2, 3, 3, weight=IntWeight(4, granularity))((torch.rand(4, 2, 2, 8, 8) < 0.5).float())
+    pooled = MaxPool2d(2)(current)
+    assert pooled.exact
+    assert pooled.bound == current.bound
+    assert torch.equal(pooled.dense(), MaxPool2d(2)(current.dense()))
+    assert torch.equal(AvgPool2d(2)(current), AvgPool2d(2)(current.dense()))
+    spikes, _ = LIF(state=Anchored(4))(pooled)
+    assert spikes.shape == (4, 2, 3, 3, 3)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from squat.compat.structure import Link
-from squat.layers import Flatten
+from squat.layers import Dropout, Flatten
 from squat.surrogate import Surrogate
 
 
@@ -24,6 +24,7 @@ class Builder:
         at: position of the link that is converted now.
         input_scale: what the inputs of the next layer with weights are worth, where a pool hands on sums.
         input_max: the largest of them.
+        dropout: probability that one of them is dropped in training.
     """
 
     links: list[Link]
@@ -33,6 +34,7 @@ class Builder:
     at: int = 0
     input_scale: float = 1.0
     input_max: int = 1
+    dropout: float | None = None
 
     def input_arguments(self) -> dict[str, Any]:
         """`input_scale` and `input_max` for a layer with weights; sums end here."""
@@ -42,7 +44,7 @@ class Builder:
 
     def follows_spikes(self) -> bool:
         """Whether the next layer gets spikes: behind a neuron that fires, perhaps flattened."""
-        behind: list[Any] = [layer for layer in self.layers if not isinstance(layer, Flatten)]
+        behind: list[Any] = [layer for layer in self.layers if not isinstance(layer, Flatten | Dropout)]
         return bool(behind) and hasattr(behind[-1], "set_state_spec") and behind[-1].spiking
 
     def precedes(self, *keys: str) -> bool:

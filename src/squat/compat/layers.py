@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from squat.compat.builder import Builder, copy_parameter
 from squat.compat.structure import Link
-from squat.layers import AvgPool2d, Conv2d, Flatten, Linear, SumPool2d
+from squat.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, SumPool2d
 from squat.layers.weighted import WeightedLayer
 from squat.quant.weight import IntWeight, WeightQuantizer
 
@@ -20,6 +20,7 @@ NO_PADDING = (0, (0, 0))
 AVERAGE = {
     "padding": NO_PADDING, "ceil_mode": (False,), "count_include_pad": (True, False), "divisor_override": (None,)
 }  # fmt: skip
+MAXIMUM = {"padding": NO_PADDING, "dilation": (1, (1, 1)), "ceil_mode": (False,), "return_indices": (False,)}
 """What the arguments of pooling behind kernel and stride may be."""
 WEIGHTED = ("torch.Linear", "torch.Conv2d", "brevitas.QuantLinear", "brevitas.QuantConv2d")
 
@@ -46,6 +47,9 @@ def _add_weighted(build: Builder, layer: WeightedLayer, theirs: Any) -> None:
     copy_parameter(layer.weight, theirs.weight)
     if layer.bias is not None:
         copy_parameter(layer.bias, theirs.bias)
+    if build.dropout is not None:
+        build.layers.append(Dropout(build.dropout))
+        build.dropout = None
     build.layers.append(layer)
 
 
@@ -139,6 +143,17 @@ def _average_pool(build: Builder, link: Link) -> None:
         build.layers.append(AvgPool2d(kernel, stride))
 
 
+def _max_pool(build: Builder, link: Link) -> None:
+    build.layers.append(MaxPool2d(*_window(link, MAXIMUM)))
+
+
+def _dropout(build: Builder, link: Link) -> None:
+    if not build.precedes(*WEIGHTED):
+        raise ValueError("it stands before no Linear or Conv2d, whose inputs squat drops; move it there")
+    p = link.module.p if link.module is not None else (*link.arguments[0], link.arguments[1].get("p", 0.5))[0]
+    build.dropout = float(p)  # put right before that layer, behind a Flatten: it drops single values
+
+
 def _window(link: Link, plain: dict[str, tuple[Any, ...]]) -> tuple[Any, Any]:
     """Kernel and stride of a pooling module or function; `plain` says what its other arguments may be, in their order.
 
@@ -166,6 +181,10 @@ CONVERTERS: dict[str, Converter] = {
     "torch.Identity": lambda build, link: None,
     "torch.AvgPool2d": _average_pool,
     "function.avg_pool2d": _average_pool,
+    "torch.MaxPool2d": _max_pool,
+    "function.max_pool2d": _max_pool,
+    "torch.Dropout": _dropout,
+    "function.dropout": _dropout,
     "function.flatten": _reshape,
     "function.view": _reshape,
     "function.reshape": _reshape,

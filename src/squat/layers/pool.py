@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from squat.layers.conv import pair
+from squat.layers.current import Current
 
 
 class Flatten(nn.Module):
@@ -59,7 +60,7 @@ class SumPool2d(nn.Module):
         self.kernel_size = pair("kernel_size", kernel_size, 1)
         self.stride = self.kernel_size if stride is None else pair("stride", stride, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Current) -> Tensor:
         return self._pooled(x, lambda images: F.avg_pool2d(images, self.kernel_size, self.stride, divisor_override=1))
 
     def config(self) -> dict[str, Any]:
@@ -70,8 +71,9 @@ class SumPool2d(nn.Module):
         """The constructor's arguments."""
         return f"kernel_size={self.kernel_size}, stride={self.stride}"
 
-    def _pooled(self, x: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
+    def _pooled(self, x: Tensor | Current, pool: Callable[[Tensor], Tensor]) -> Tensor:
         """A pooling of the images of all time steps, which are views of `x`."""
+        x = x.dense() if isinstance(x, Current) else x
         if x.dim() != 5:
             raise ValueError(f"x: {x.dim()} axes {tuple(x.shape)}, expected 5 axes [T, B, C, H, W], time first")
         return pool(x.flatten(0, 1)).unflatten(0, x.shape[:2])
@@ -80,7 +82,8 @@ class SumPool2d(nn.Module):
 class AvgPool2d(SumPool2d):
     """Averages over windows: `[T, B, C, H, W]` to `[T, B, C, H', W']`, for float layers.
 
-    A layer with integer weights refuses the fractions this makes of spikes: use `SumPool2d` before one.
+    A layer with integer weights refuses the fractions this makes of spikes: use `SumPool2d` before one. A `Current`
+    becomes floats.
 
     Args:
         kernel_size: rows and columns of the window, one number or a pair.
@@ -95,13 +98,14 @@ class AvgPool2d(SumPool2d):
         1.0
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Current) -> Tensor:
         return self._pooled(x, lambda images: F.avg_pool2d(images, self.kernel_size, self.stride))
 
 
 class MaxPool2d(SumPool2d):
     """Maximum over windows: `[T, B, C, H, W]` to `[T, B, C, H', W']`. Of spikes: a spike where the window holds any.
 
+    Of the `Current` of a convolution with integer weights it takes the largest sums, which are a `Current` again.
     The gradient of a window goes to its first largest entry, as in torch. `squat.lower` refuses it so far; `SumPool2d`
     is lowered.
 
@@ -118,5 +122,8 @@ class MaxPool2d(SumPool2d):
         1.0
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Current) -> Any:
+        if isinstance(x, Current):  # scales are positive and the bias is the channel's: largest sum, largest current
+            z = self.forward(x.z)
+            return x._replace(z=z, checked=z if x.exact else None)
         return self._pooled(x, lambda images: F.max_pool2d(images, self.kernel_size, self.stride))
