@@ -9,8 +9,7 @@ import squat
 NAMES = {
     *("levels", "Uniform", "ThresholdCentered", "ZeroCentered", "Anchored", "StateSpec", "IntWeight"),
     *("Linear", "Conv2d", "Sequential", "LIF", "LI", "RLIF", "ConvRLIF", "Lapicque", "SpikingLSTM", "sample_beta"),
-    *("CubaLIF", "RCubaLIF", "AlphaLIF", "ALIF", "RALIF"),
-    *("quantize_", "dequantize_"),
+    *("CubaLIF", "RCubaLIF", "AlphaLIF", "ALIF", "RALIF", "Residual"),
     *("quantize_", "dequantize_", "from_snntorch", "to_snntorch"),
     *("calibrate", "checkpoint_over_time", "save", "load", "__version__"),
 }

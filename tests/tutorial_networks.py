@@ -257,6 +257,39 @@ class SpikingCells(nn.Module):
         return torch.stack(out)
 
 
+class SynapticCurrents(nn.Module):
+    """Neurons behind synaptic currents, feed-forward and recurrent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(40, 20)
+        self.lif1 = snntorch.Synaptic(alpha=0.6, beta=torch.linspace(0.5, 0.9, 20), learn_alpha=True, threshold=0.6)
+        self.fc2 = nn.Linear(20, 8)
+        self.rlif2 = snntorch.RSynaptic(alpha=0.5, beta=0.8, linear_features=8, learn_beta=True, threshold=0.4)
+
+    def forward(self, x):
+        syn1, mem1 = self.lif1.init_synaptic()
+        spk2, syn2, mem2 = self.rlif2.init_rsynaptic()
+        out = []
+        for step in x:
+            spk1, syn1, mem1 = self.lif1(self.fc1(step), syn1, mem1)
+            spk2, syn2, mem2 = self.rlif2(self.fc2(spk1), spk2, syn2, mem2)
+            out.append(spk2)
+        return torch.stack(out)
+
+
+def synaptic_currents() -> Any:
+    return SynapticCurrents(), spikes(STEPS, BATCH, 40), {"lowers": "RCubaLIF"}
+
+
+def alpha_neurons() -> Any:
+    net = nn.Sequential(
+        *(nn.Linear(40, 20), snntorch.Alpha(alpha=0.9, beta=0.8, threshold=0.3, init_hidden=True)),
+        *(nn.Linear(20, 8), snntorch.Leaky(0.9, threshold=0.3, init_hidden=True)),
+    )
+    return net, spikes(STEPS, BATCH, 40), {"lowers": "AlphaLIF"}
+
+
 def static_input() -> Any:
     return StaticInput(), spikes(BATCH, 40), {}
 
@@ -360,6 +393,8 @@ NETWORKS: dict[str, Callable[[], Any]] = {
         one_step,
         quantized_states,
         batch_normalised,
+        synaptic_currents,
+        alpha_neurons,
         max_pooled,
         circuits,
         image_recurrence,

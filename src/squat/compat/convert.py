@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from squat.checks import check_choice, check_type
-from squat.compat import layers, neurons
+from squat.compat import layers, neurons, synaptic
 from squat.compat.builder import Builder
 from squat.compat.chain import trace
 from squat.compat.structure import Link, key_of, read_sequential, refusal
 from squat.layers.sequential import Sequential
 from squat.surrogate import Surrogate
 
-CONVERTERS = {**layers.CONVERTERS, **neurons.CONVERTERS}
+CONVERTERS = {**layers.CONVERTERS, **neurons.CONVERTERS, **synaptic.CONVERTERS}
 
 
 def from_snntorch(

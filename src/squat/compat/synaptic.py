@@ -1,0 +1,59 @@
+"""Neurons of several states: snnTorch's Synaptic, RSynaptic and Alpha, one converter for each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from squat.compat.builder import Builder
+from squat.compat.layers import Converter
+from squat.compat.neurons import (
+    check_spikes_are_read,
+    copy_learned,
+    decay_of,
+    learned,
+    neuron_arguments,
+    recurrent_layer,
+)
+from squat.compat.structure import Link
+from squat.neurons import AlphaLIF, CubaLIF, RCubaLIF
+
+
+def _arguments(build: Builder, link: Link) -> dict[str, Any]:
+    """Both decays, and the float rule, which is the only one of these neurons.
+
+    States that come quantized are so as published: the unquantized current enters the membrane.
+    """
+    check_spikes_are_read(link)
+    theirs, arguments = link.module, neuron_arguments(build, link)
+    for name in ("alpha", "beta"):
+        decay = getattr(theirs, name)
+        arguments |= {name: decay_of(link, decay), f"learn_{name}": learned(decay)}
+    return arguments | {"arithmetic": "float", "as_published": arguments["state"] is not None}
+
+
+def _add(build: Builder, layer: Any, theirs: Any) -> None:
+    copy_learned(layer, alpha=theirs.alpha, beta=theirs.beta)
+    build.layers.append(layer)
+
+
+def _synaptic(build: Builder, link: Link) -> None:
+    _add(build, CubaLIF(**_arguments(build, link)), link.module)
+
+
+def _rsynaptic(build: Builder, link: Link) -> None:
+    if not link.module.all_to_all:
+        raise ValueError("its recurrence is one to one: expected linear_features, all to all")
+    _add(build, recurrent_layer(build, link.module, RCubaLIF, **_arguments(build, link)), link.module)
+
+
+def _alpha(build: Builder, link: Link) -> None:
+    """Always as published: snnTorch's resets of this neuron differ from squat's."""
+    _add(build, AlphaLIF(**_arguments(build, link) | {"as_published": True}), link.module)
+
+
+CONVERTERS: dict[str, Converter] = {
+    "snntorch.Synaptic": _synaptic,
+    "snntorch.RSynaptic": _rsynaptic,
+    "snntorch.Alpha": _alpha,
+}
+"""By package and class. A new neuron is one entry."""
