@@ -24,6 +24,8 @@ STATE_SPECS: list[squat.StateSpec] = [
     squat.ThresholdCentered(4, base=0.8),
     squat.ZeroCentered(3, base=0.6, upper_limit=0.5),
     squat.Anchored(4, decay="at_least_one_code"),
+    squat.Fitted(2, (-0.7, 0.05, 0.9, 1.1)),
+    squat.Fitted(3, (-2.0, -0.4, 0.0, 0.3, 0.5, 1.0, 1.25, 3.0), firing="threshold"),
 ]
 """Every registered spec at every width, and some off their defaults."""
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from squat.ptq import calibrate
     from squat.quant import levels
     from squat.quant.encoder import quantize_state
-    from squat.quant.spec import Anchored, StateSpec, ThresholdCentered, Uniform, ZeroCentered
+    from squat.quant.spec import Anchored, Fitted, StateSpec, ThresholdCentered, Uniform, ZeroCentered
     from squat.quant.weight import IntWeight
     from squat.surrogate import ATan, Boxcar, FastSigmoid, Sigmoid, Triangular
 
@@ -55,6 +55,7 @@ _HOME = {
     "ThresholdCentered": "squat.quant.spec",
     "ZeroCentered": "squat.quant.spec",
     "Anchored": "squat.quant.spec",
+    "Fitted": "squat.quant.spec",
     "IntWeight": "squat.quant.weight",
     "quantize_state": "squat.quant.encoder",
     "FastSigmoid": "squat.surrogate",
@@ -109,6 +110,7 @@ __all__ = [
     "CubaLIF",
     "Current",
     "FastSigmoid",
+    "Fitted",
     "Flatten",
     "IntWeight",
     "LIFState",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from squat.ablation.cells import CELLS
 from squat.ablation.schemes import get_scheme
 from squat.ablation.tables import Row
+from squat.figure import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,19 +21,6 @@ NEAR_CHANCE = 15.0
 SAME_SIZE = 1.1
 """Ratio of byte counts that a figure draws at one place."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h")
-
-
-def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
-    """A figure with a grid of axes, made without pyplot, so no window system and no global state is touched."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False, **options)
-    for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def scheme_colors(schemes: Sequence[str]) -> dict[str | None, str]:

@@ -11,14 +11,17 @@ from squat.checks import check_choice, check_type
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
 from squat.ptq.batches import CalibrationBatches
-from squat.ptq.limits import fit_limits
+from squat.ptq.bias import correct_biases
+from squat.ptq.histogram import StreamingHistogram
 from squat.ptq.observe import LayerObservation, neurons_of, observe
+from squat.ptq.ranges import RANGE_RULES, RangeOptions, fitted
 from squat.ptq.report import CalibrationReport, StateReport
 from squat.ptq.weights import quantize_weights
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight
 
 STATE_RANGES = ("published", "calibrated")
+"""The rules that an ablation tries by default; `RANGE_RULES` has all."""
 Net = TypeVar("Net", bound=nn.Module)
 
 
@@ -29,17 +32,24 @@ def calibrate(
     weights: IntWeight | None = None,
     states: StateSpec | None = None,
     state_range: str = "published",
+    percentile: float = 99.9,
+    near_threshold: float = 0.0,
+    bias_correction: bool = False,
     batches: int = 8,
     batch_size: int = 64,
 ) -> tuple[Net, CalibrationReport]:
     """Quantize the weights, the neuron states or both of a trained network; `net` itself is not changed.
 
-    Weights get the scale of their spec's rule. States get the levels of their spec, or, with
-    `state_range="calibrated"`, per layer the limits that minimise the squared error over the float membranes:
+    Weights get the scale of their spec's rule. States get the levels of their spec, or per layer others that a rule,
+    `state_range`, fits to the membranes of the network with float states and its (by then quantized) weights:
 
-        min over low, high:  sum_u (level[encode(u)] - u)^2
-
-    The membranes are those of the network with float states and its (by then quantized) weights.
+    - `"published"`: the spec as it is;
+    - `"calibrated"`: the limits that minimise the squared error `sum_u (level[encode(u)] - u)^2` among a few shares of
+      the observed range, as the ablation does; `"mse"` searches on between them;
+    - `"max"`: the observed range; `"percentile"`: that between the percentiles `100 - percentile` and `percentile`;
+    - `"mse_base"`: limits and base that minimise the error, for schemes that have a base;
+    - `"lloyd_max"`: a `Fitted` spec of the levels of least error, which keeps 0 as a level and the threshold as a
+      boundary if the spec has them there (`Anchored`).
 
     Args:
         net: a `Network` or a `Sequential`.
@@ -47,7 +57,12 @@ def calibrate(
             `(batch, labels)`.
         weights: spec for every layer with weights, scale "mse" or "max"; None leaves the weights as they are.
         states: spec for every layer of neurons; None leaves the states as they are.
-        state_range: "published", the limits of `states`, or "calibrated", limits per layer from the data.
+        state_range: one of the rules above.
+        percentile: for the rule of that name, in (50, 100].
+        near_threshold: how much more an error at the threshold counts, where it decides about a spike, >= 0; for the
+            rules that minimise an error (see `quantization_error`).
+        bias_correction: shift the mean current of each neuron back to that of the float network, where its layer has
+            a bias (see `squat.ptq.bias`).
         batches: number of batches at most.
         batch_size: samples per batch, if `data` is a data set or a split.
 
@@ -56,7 +71,8 @@ def calibrate(
 
     Raises:
         TypeError: for arguments of the wrong type.
-        ValueError: if there is nothing to quantize, the weight scale is "learned", or the data are empty or not finite.
+        ValueError: if there is nothing to quantize, the weight scale is "learned", the data are empty or not finite, or
+            a scheme has no level set of the kind that the rule asks for.
 
     Source: arXiv 2404.19668 compares training with quantized states to post-training quantization.
 
@@ -68,6 +84,8 @@ def calibrate(
         >>> report.samples, [row.kind for row in report.states]
         (2, ['LIF'])
     """
+    options = RangeOptions(percentile, near_threshold)
+    check_type("bias_correction", bias_correction, bool, "True or False")
     _check_specs(net, weights, states, state_range)
     walk = CalibrationBatches(data, batches, batch_size)
     before, samples = observe(copy.deepcopy(net).eval(), walk, membranes=False)
@@ -76,21 +94,21 @@ def calibrate(
     floats, _ = observe(_with_float_states(quantized), walk, membranes=True)
     if states is not None:
         for name, layer in neurons_of(quantized).items():
-            fit = state_range == "calibrated"
-            layer.set_state_spec(fit_limits(states, floats[name].membranes, _threshold(layer)) if fit else states)
+            layer.set_state_spec(_fitted(name, layer, states, floats[name].membranes, state_range, options))
+    biases = correct_biases(quantized, copy.deepcopy(net).eval(), walk) if bias_correction else ()
     after, _ = observe(quantized, walk, membranes=False)
     rows = tuple(
         _state_row(name, layer, before[name], floats[name], after[name])
         for name, layer in neurons_of(quantized).items()
     )
-    return quantized.train(net.training), CalibrationReport(samples, state_range, weight_rows, rows)
+    return quantized.train(net.training), CalibrationReport(samples, state_range, weight_rows, rows, biases)
 
 
 def _check_specs(net: Any, weights: Any, states: Any, state_range: str) -> None:
     check_type("net", net, (Network, Sequential), "a Network or a Sequential")
     check_type("weights", weights, (IntWeight, type(None)), "an IntWeight or None")
     check_type("states", states, (StateSpec, type(None)), "a state spec or None")
-    check_choice("state_range", state_range, STATE_RANGES)
+    check_choice("state_range", state_range, RANGE_RULES)
     if weights is None and states is None:
         raise ValueError("weights=None, states=None: expected at least one spec; there is nothing to quantize")
     if weights is not None and weights.scale == "learned":
@@ -107,6 +125,15 @@ def _with_float_states(net: nn.Module) -> nn.Module:
         layer.initial = "zero"  # a float state knows no code of zero
         layer.set_state_spec(None)
     return floating
+
+
+def _fitted(
+    name: str, layer: Any, states: StateSpec, seen: StreamingHistogram, rule: str, options: RangeOptions
+) -> StateSpec:
+    try:
+        return fitted(rule, states, seen, _threshold(layer), options)
+    except ValueError as error:
+        raise ValueError(f"layer {name} ({type(layer).__name__}), state_range={rule!r}: {error}") from error
 
 
 def _threshold(layer: Any) -> float:

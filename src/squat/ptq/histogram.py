@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from squat.checks import check_int
+from squat.checks import check_int, check_real
 
 _SMALLEST_REACH = 2.0**-20
 
@@ -87,6 +87,45 @@ class StreamingHistogram:
     def share_above(self, value: float) -> float:
         """Share of the values in bins that lie wholly above `value`; 0 where nothing was counted."""
         return self._share(self.centres - self._half_bin > value)
+
+    def percentile(self, percent: float) -> float:
+        """The value that `percent` % of the values do not exceed, to within a bin; between `low` and `high`.
+
+        Raises:
+            TypeError, ValueError: if `percent` is not in [0, 100], or nothing was counted.
+
+        Example:
+            >>> histogram = StreamingHistogram()
+            >>> histogram.add(torch.linspace(0, 1, 1001))
+            >>> round(histogram.percentile(90), 2)
+            0.9
+        """
+        check_real("percent", percent, 0.0, 100.0)
+        if self.total == 0:
+            raise ValueError("histogram is empty: it has no percentiles; add values first")
+        cumulative = self.counts.cumsum(0).double()
+        index = int((cumulative < percent / 100.0 * self.total).sum().clamp(max=len(self.counts) - 1))
+        return min(max(float(self.centres[index]) + self._half_bin, self.low), self.high)
+
+    def around(self, low: float, high: float, bins: int) -> tuple[float, float, tuple[int, ...]]:
+        """The part about `[low, high]` in about `bins` wider bins, for a picture or a file.
+
+        Returns:
+            Lower end of the first bin, upper end of the last, and the counts between.
+
+        Example:
+            >>> histogram = StreamingHistogram(bins=8)
+            >>> histogram.add(torch.tensor([-0.9, 0.1, 0.2, 0.6]))
+            >>> histogram.around(-0.5, 1.0, bins=3)
+            (-0.5, 1.0, (0, 2, 1))
+        """
+        width = 2 * self._half_bin
+        first = max(int((low + self.reach) / width), 0)
+        last = min(math.ceil((high + self.reach) / width), len(self.counts))
+        merged = max((last - first) // bins, 1)
+        counts = [int(part.sum()) for part in self.counts[first:last].split(merged)]
+        start = first * width - self.reach
+        return start, start + len(counts) * merged * width, tuple(counts)
 
     @property
     def _half_bin(self) -> float:

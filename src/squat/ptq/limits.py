@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from squat.checks import check_real
 from squat.ptq.histogram import StreamingHistogram
 from squat.quant.spec import StateSpec
 
@@ -19,13 +20,34 @@ _NEAR = (0.02, 0.05, 0.1, 0.2)
 _ROUNDS = 4
 
 
-def quantization_error(spec: StateSpec, histogram: StreamingHistogram, threshold: float = 1.0) -> float:
-    """Mean squared error `mean (level[encode(u)] - u)^2` of a spec over a histogram of membranes.
+NEAR_WIDTH = 0.1
+"""Distance from the threshold, in thresholds, at which the additional weight of `near_threshold` has fallen to 1/e."""
+
+
+def weighted_counts(histogram: StreamingHistogram, threshold: float = 1.0, near_threshold: float = 0.0) -> Tensor:
+    """Counts times the weights `w(u) = 1 + near_threshold * exp(-|u/threshold - 1| / 0.1)`, float64.
+
+    Raises:
+        TypeError, ValueError: if the histogram is empty, or `near_threshold` is no finite number >= 0.
+    """
+    check_real("near_threshold", near_threshold, 0.0)
+    if histogram.total == 0:
+        raise ValueError("histogram is empty: expected observed membranes; add some first")
+    distance = (histogram.centres / threshold - 1.0).abs()
+    return histogram.counts * (1.0 + near_threshold * torch.exp(-distance / NEAR_WIDTH))
+
+
+def quantization_error(
+    spec: StateSpec, histogram: StreamingHistogram, threshold: float = 1.0, near_threshold: float = 0.0
+) -> float:
+    """Mean squared error `mean w(u) (level[encode(u)] - u)^2` of a spec over a histogram of membranes.
 
     Args:
         spec: the state spec.
         histogram: observed membranes `u`.
         threshold: firing threshold that the levels refer to.
+        near_threshold: how much more an error at the threshold counts, where it decides about a spike:
+            `w(u) = 1 + near_threshold * exp(-|u/threshold - 1| / 0.1)`.
 
     Returns:
         The error in squared membrane units, with every value taken at the middle of its bin.
@@ -40,15 +62,16 @@ def quantization_error(spec: StateSpec, histogram: StreamingHistogram, threshold
         >>> quantization_error(Uniform(2), histogram) < 1e-6
         True
     """
-    if histogram.total == 0:
-        raise ValueError("histogram is empty: expected observed membranes; add some first")
+    counts = weighted_counts(histogram, threshold, near_threshold)
     levels = spec.levels(threshold).double()
     codes = torch.bucketize(histogram.centres, spec.boundaries(threshold).double())
     squares = (levels[codes] - histogram.centres) ** 2
-    return float((squares * histogram.counts).sum() / histogram.total)
+    return float((squares * counts).sum() / histogram.total)
 
 
-def fit_limits(spec: StateSpec, histogram: StreamingHistogram, threshold: float = 1.0) -> StateSpec:
+def fit_limits(
+    spec: StateSpec, histogram: StreamingHistogram, threshold: float = 1.0, near_threshold: float = 0.0
+) -> StateSpec:
     """The spec with the limits of least mean squared error over the observed membranes.
 
     The limits of `spec` itself are among the candidates, so the result is never worse than `spec`.
@@ -57,6 +80,7 @@ def fit_limits(spec: StateSpec, histogram: StreamingHistogram, threshold: float 
         spec: a spec with the limits `lower_limit`, `upper_limit` (the published family) or `low`, `high` (`Anchored`).
         histogram: observed float membranes.
         threshold: firing threshold of the neurons.
+        near_threshold: how much more an error at the threshold counts; see `quantization_error`.
 
     Returns:
         A spec of the same type, bits and base.
@@ -73,17 +97,19 @@ def fit_limits(spec: StateSpec, histogram: StreamingHistogram, threshold: float 
         (True, True)
     """
     ends = _ends(histogram.low / threshold, histogram.high / threshold)
-    best, least = spec, quantization_error(spec, histogram, threshold)
-    span = _range_of(spec)
+    best, least = spec, quantization_error(spec, histogram, threshold, near_threshold)
+    span = range_of(spec)
     for _ in range(_ROUNDS):
         before = least
         # One end at a time: what one end clips hardly depends on where the other lies.
         for side in (0, 1):
             spans = [(end, span[1]) if side == 0 else (span[0], end) for end in ends[side]]
             for tried in spans:
-                candidate = _or_none(spec, *tried)
-                error = math.inf if candidate is None else quantization_error(candidate, histogram, threshold)
-                if candidate is not None and error < least:
+                candidate = or_none(spec, *tried)
+                if candidate is None:
+                    continue
+                error = quantization_error(candidate, histogram, threshold, near_threshold)
+                if error < least:
                     best, least, span = candidate, error, tried
         if least == before:
             break
@@ -97,12 +123,13 @@ def _ends(low: float, high: float) -> tuple[list[float], list[float]]:
     return lows, highs
 
 
-def _range_of(spec: StateSpec) -> tuple[float, float]:
+def range_of(spec: StateSpec) -> tuple[float, float]:
+    """Lowest and highest level, in thresholds."""
     levels = spec.levels()
     return float(levels[0]), float(levels[-1])
 
 
-def _or_none(spec: StateSpec, low: float, high: float) -> StateSpec | None:
+def or_none(spec: StateSpec, low: float, high: float) -> StateSpec | None:
     """None where the scheme has no valid level set with these ends (no level below or above the threshold)."""
     try:
         return with_range(spec, low, high)
@@ -135,7 +162,7 @@ def with_range(spec: StateSpec, low: float, high: float) -> StateSpec:
     else:
         raise ValueError(
             f"{type(spec).__name__} has no limits to calibrate: expected fields lower_limit and upper_limit, or low "
-            "and high; use state_range='published'"
+            "and high; use state_range='published', or 'lloyd_max' for levels of any kind"
         )
     try:
         return replace(spec, **limits)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from squat.layers.current import Current
 from squat.ptq.histogram import StreamingHistogram
+from squat.ptq.over_time import StateObservation
 
 
 @dataclass
@@ -20,12 +21,17 @@ class LayerObservation:
     Attributes:
         spikes: spikes of each neuron, summed over steps and samples; None until something was seen, or not spiking.
         opportunities: steps times samples.
-        membranes: histogram of the membranes; empty unless they were asked for.
+        states: what each float state did, by its name in the layer's state tuple; empty unless they were asked for.
     """
 
     spikes: Tensor | None = None
     opportunities: int = 0
-    membranes: StreamingHistogram = field(default_factory=StreamingHistogram)
+    states: dict[str, StateObservation] = field(default_factory=dict)
+
+    @property
+    def membranes(self) -> StreamingHistogram:
+        """Histogram of the membranes; empty unless they were asked for."""
+        return self.states["u"].histogram if "u" in self.states else StreamingHistogram()
 
     @property
     def rate(self) -> float | None:
@@ -36,6 +42,16 @@ class LayerObservation:
     def silent(self) -> float | None:
         """Share of neurons without a spike, None for a layer that does not spike."""
         return None if self.spikes is None else float((self.spikes == 0).double().mean())
+
+    def add_spikes(self, spikes: Tensor) -> None:
+        """Count the spikes `[T, B, ...]` of one batch."""
+        total = spikes.sum((0, 1), dtype=torch.float64).cpu()
+        self.spikes = total if self.spikes is None else self.spikes + total
+
+    def add_states(self, states: dict[str, Tensor]) -> None:
+        """Watch states `[T, B, ...]` of one batch, by name."""
+        for name, values in states.items():
+            self.states.setdefault(name, StateObservation()).add(values)
 
 
 def layers_of(net: Any) -> dict[str, Any]:
@@ -84,24 +100,31 @@ def observe(net: nn.Module, batches: Iterable[Tensor], *, membranes: bool) -> tu
 
 def _through_neurons(layer: Any, x: Tensor | Current, seen: LayerObservation, membranes: bool) -> Tensor:
     if membranes:
-        out, u = _by_steps(layer, x)
-        seen.membranes.add(u)
+        out, states = by_steps(layer, x)
+        seen.add_states(states)
     else:
         out = layer(x)[0]
     seen.opportunities += out.shape[0] * out.shape[1]
     if layer.spiking:
-        spikes = out.sum((0, 1), dtype=torch.float64).cpu()
-        seen.spikes = spikes if seen.spikes is None else seen.spikes + spikes
+        seen.add_spikes(out)
     return out
 
 
-def _by_steps(layer: Any, x: Tensor | Current) -> tuple[Tensor, Tensor]:
-    """Output and membranes `[T, B, ...]`. The carried state is the one place where any neuron shows its membrane."""
-    state, outputs, membranes = None, [], []
+def by_steps(layer: Any, x: Tensor | Current) -> tuple[Tensor, dict[str, Tensor]]:
+    """Output and every float state `[T, B, ...]`, by its name in the layer's state tuple.
+
+    The carried state is the one place where any neuron shows its membrane.
+    """
+    state, outputs, seen = None, [], []
     steps = x.z.shape[0] if isinstance(x, Current) else x.shape[0]
     for t in range(steps):
         now = x._replace(z=x.z[t : t + 1]) if isinstance(x, Current) else x[t : t + 1]
         out, state = layer(now, state)
         outputs.append(out)
-        membranes.append(state.u)
-    return torch.cat(outputs), torch.stack(membranes)
+        seen.append(_float_parts(state))
+    return torch.cat(outputs), {name: torch.stack([parts[name] for parts in seen]) for name in seen[0]}
+
+
+def _float_parts(state: Any) -> dict[str, Tensor]:
+    fields = state._asdict().items()
+    return {name: value for name, value in fields if isinstance(value, Tensor) and value.is_floating_point()}

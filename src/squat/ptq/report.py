@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from squat.ptq.bias import BiasReport
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight
 
@@ -79,16 +80,18 @@ class StateReport:
 
 
 def _silent(row: StateReport) -> str:
-    if row.silent_after is None or row.silent_before is None:
+    return silence_warning(f"layer {row.layer} ({row.kind})", row.silent_before, row.silent_after)
+
+
+def silence_warning(layer: str, before: float | None, after: float | None) -> str:
+    """A sentence about a layer that quantization has silenced, `""` if it has not, from shares of silent neurons."""
+    if before is None or after is None:
         return ""
-    if row.silent_after == 1.0:
-        was = "as before" if row.silent_before == 1.0 else f"before calibration {row.silent_before:.0%} were silent"
-        return f"layer {row.layer} ({row.kind}): no neuron spikes on the calibration data ({was})"
-    if row.silent_after >= SILENCE_WARNING and row.silent_after > row.silent_before:
-        return (
-            f"layer {row.layer} ({row.kind}): {row.silent_after:.0%} of the neurons are silent, "
-            f"{row.silent_before:.0%} before calibration"
-        )
+    if after == 1.0:
+        was = "as before" if before == 1.0 else f"before calibration {before:.0%} were silent"
+        return f"{layer}: no neuron spikes on the calibration data ({was})"
+    if after >= SILENCE_WARNING and after > before:
+        return f"{layer}: {after:.0%} of the neurons are silent, {before:.0%} before calibration"
     return ""
 
 
@@ -109,15 +112,17 @@ class CalibrationReport:
 
     Attributes:
         samples: number of samples seen.
-        state_range: `"published"` or `"calibrated"`.
+        state_range: the rule that fitted the levels.
         weights: one entry per layer with quantized weights.
         states: one entry per layer of neurons.
+        biases: one entry per layer whose bias was corrected.
     """
 
     samples: int
     state_range: str
     weights: tuple[WeightReport, ...]
     states: tuple[StateReport, ...]
+    biases: tuple[BiasReport, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -126,11 +131,13 @@ class CalibrationReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
+        biases = {"biases": [row.to_json() for row in self.biases]} if self.biases else {}
         return {
             "samples": self.samples,
             "state_range": self.state_range,
             "weights": [row.to_json() for row in self.weights],
             "states": [row.to_json() for row in self.states],
+            **biases,
             "warnings": list(self.warnings),
         }
 
@@ -138,11 +145,14 @@ class CalibrationReport:
         lines = [f"calibrated on {self.samples} samples, state range: {self.state_range}"]
         if self.weights:
             cells = [_weight_cells(row) for row in self.weights]
-            lines += ["", *_table(("layer", "weights", "spec", "scale", "rel. error"), cells)]
+            lines += ["", *table(("layer", "weights", "spec", "scale", "rel. error"), cells)]
         if self.states:
             cells = [_state_cells(row) for row in self.states]
             head = ("layer", "states", "spec", "observed", "levels", "below", "above", "silent", "spike rate")
-            lines += ["", *_table(head, cells)]
+            lines += ["", *table(head, cells)]
+        if self.biases:
+            cells = [(row.layer, row.kind, f"{row.shift_before:.3g} -> {row.shift_after:.3g}") for row in self.biases]
+            lines += ["", *table(("layer", "bias", "rms shift of the mean current"), cells)]
         return "\n".join([*lines, *(f"warning: {sentence}" for sentence in self.warnings)])
 
 
@@ -163,16 +173,18 @@ def _state_cells(row: StateReport) -> tuple[str, ...]:
         f"{row.chosen_low:.3g} .. {row.chosen_high:.3g}" if quantized else "-",
         f"{row.saturated_low:.1%}",
         f"{row.saturated_high:.1%}",
-        _change(row.silent_before, row.silent_after, ".0%"),
-        _change(row.rate_before, row.rate_after, ".4f"),
+        change(row.silent_before, row.silent_after, ".0%"),
+        change(row.rate_before, row.rate_after, ".4f"),
     )
 
 
-def _change(before: float | None, after: float | None, form: str) -> str:
+def change(before: float | None, after: float | None, form: str) -> str:
+    """Two numbers in a table's cell, `-` if there are none."""
     return "-" if before is None or after is None else f"{before:{form}} -> {after:{form}}"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines of a table of words, columns aligned."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
     return [line.rstrip() for line in lines]

@@ -1,0 +1,126 @@
+"""Bias correction: after quantization the mean input current of each neuron is shifted back to that in float."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from squat.layers.current import Current
+from squat.ptq.observe import layers_of
+
+_RECURRENT_STEPS = (0.3,) * 8
+"""The spikes of a recurrent layer change with its bias and come back to it: whole steps overshoot, these settle."""
+
+
+@dataclass(frozen=True)
+class BiasReport:
+    """One layer whose bias was corrected.
+
+    Attributes:
+        layer: position of the layer in the network.
+        kind: class of the layer.
+        shift_before: root mean square, over neurons, of the change in mean current that quantization caused.
+        shift_after: the same with the new bias.
+    """
+
+    layer: str
+    kind: str
+    shift_before: float
+    shift_after: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def correct_biases(net: nn.Module, reference: nn.Module, batches: Iterable[Tensor]) -> tuple[BiasReport, ...]:
+    """Add to every bias what quantization took from the mean current of its neuron or channel, in place.
+
+        b += mean over steps and samples of (current in the float network - current in the quantized one)
+
+    Layer by layer, so that a layer is corrected with the spikes it gets from layers that have been. Recurrent currents
+    count; since they change with the bias, recurrent layers are corrected in eight steps of 0.3 of what is left.
+
+    Args:
+        net: the quantized network to change, in evaluation mode.
+        reference: the float network that it was made from.
+        batches: inputs `[T, B, ...]`; walked twice, and once for each step.
+
+    Returns:
+        One report per corrected layer.
+
+    Raises:
+        ValueError: if no layer has a bias.
+
+    Source: M. Nagel, M. van Baalen, T. Blankevoort, M. Welling 2019, "Data-free quantization through weight
+    equalization and bias correction", ICCV, arXiv 1906.04721, here in its empirical form (appendix D).
+    """
+    weighted = {name: layer for name, layer in layers_of(net).items() if hasattr(layer, "set_weight_spec")}
+    corrected = [name for name, layer in weighted.items() if layer.bias is not None]
+    if not corrected:
+        raise ValueError("net has no layer with a bias: there is nothing to correct; use bias_correction=False")
+    wanted, now = _mean_currents(reference, batches), _mean_currents(net, batches)
+    rows = []
+    for name in corrected:
+        layer, before = weighted[name], _size(wanted[name] - now[name])
+        for step in steps_of(layer):
+            layer.bias.add_((step * (wanted[name] - now[name])).to(layer.bias))
+            now = _mean_currents(net, batches)
+        rows.append(BiasReport(name, type(layer).__name__, before, _size(wanted[name] - now[name])))
+    return tuple(rows)
+
+
+def steps_of(layer: Any) -> tuple[float, ...]:
+    """Shares of the shift that are added to a layer's bias, one after the other; one walk over the data each."""
+    return _RECURRENT_STEPS if hasattr(layer, "weight_rec") else (1.0,)
+
+
+def _size(shift: Tensor) -> float:
+    return float(shift.square().mean().sqrt())
+
+
+def _mean_currents(net: nn.Module, batches: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Mean current over steps, samples and places of each output channel of the layers with weights."""
+    sums: dict[str, Tensor] = {}
+    steps = 0
+    for x in batches:
+        current: Any = x.to(next(net.parameters()).device)
+        steps += x.shape[0] * x.shape[1]
+        for name, layer in layers_of(net).items():
+            out = layer(current)
+            out = out[0] if isinstance(out, tuple) and not isinstance(out, Current) else out
+            total = _recurrent_sum(layer, current, out) if hasattr(layer, "weight_rec") else _sum(layer, out)
+            if total is not None:
+                sums[name] = sums.get(name, 0.0) + total
+            current = out
+    return {name: total / steps for name, total in sums.items()}
+
+
+def _sum(layer: nn.Module, out: Tensor | Current) -> Tensor | None:
+    """Sum over steps and samples, mean over places; None for a layer without weights."""
+    if not hasattr(layer, "set_weight_spec"):
+        return None
+    current = (out.dense() if isinstance(out, Current) else out).double()
+    return current.flatten(3).mean(3).sum((0, 1)) if current.dim() > 3 else current.sum((0, 1))
+
+
+def _recurrent_sum(layer: Any, x: Tensor, spikes: Tensor) -> Tensor:
+    """The current is a linear function, so its sum is that of the summed inputs and of the summed spikes before."""
+    w_in, w_rec = effective_weights(layer)
+    current = w_in.double() @ (x.sum((0, 1)).double() * layer.input_scale)
+    current += w_rec.double() @ spikes[:-1].sum((0, 1)).double()
+    return current if layer.bias is None else current + layer.bias.double() * (x.shape[0] * x.shape[1])
+
+
+def effective_weights(layer: Any) -> tuple[Tensor, Tensor]:
+    """Input and recurrent weights that a recurrent layer computes with: float, or integers times their scale."""
+    quantized = [w_int * (scale[:, None] if scale.dim() else scale) for _, (w_int, scale) in layer.quantized_weights()]
+    if not quantized:
+        return layer.weight_in, layer.weight_rec
+    joined = quantized[0] if len(quantized) == 1 else torch.cat(quantized, 1)
+    return joined[:, : layer.in_features], joined[:, layer.in_features :]
