@@ -123,12 +123,34 @@ def test_calibrate_writes_a_quantized_network_and_reports(squat, trained, tmp_pa
     assert document["states"][0]["spec"]["type"] == "Anchored"
 
 
+def test_calibrate_fits_levels_corrects_biases_and_compares(squat, trained, tmp_path):
+    out, picture = tmp_path / "net.safetensors", tmp_path / "net.png"
+    words = ("--range", "lloyd_max", "--clip", "95", "--near-threshold", "3", "--bias-correction", "--picture", picture)
+    result = squat("calibrate", trained, *QUANTIZED, *words, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "rms shift of the mean current" in result.stdout
+    assert "van Rossum" in result.stdout
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    spec = package.load(out).layers[0].state_spec
+    assert (type(spec), spec.firing) == (package.Fitted, "threshold")
+    result = squat("calibrate", trained, *QUANTIZED, "--picture", picture, "--out", tmp_path / "other.safetensors")
+    assert result.exit_code == 2
+    assert f"{picture} exists: nothing is overwritten without --overwrite" in result.stderr
+    words = ("--range", "percentile", "--percentile", "90", "--json")
+    result = squat("calibrate", trained, *QUANTIZED, *words, "--out", tmp_path / "third.safetensors")
+    document = json.loads(result.stdout)
+    assert document["state_range"] == "percentile"
+    assert document["comparison"]["layers"][0]["kind"] == "RLIF"
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
         ([], "there is nothing to quantize"),
         (["--weights", "4,scale=learned"], "a learned scale needs training"),
         (["--states", "uniform:4", "--range", "wide"], "state_range='wide': expected one of"),
+        (["--states", "uniform:4", "--clip", "20"], "clip=20.0: expected a finite number in (50, 100]"),
+        (["--states", "uniform:4", "--picture", "x.gif"], "x.gif: ends in '.gif', expected one of .png, .svg, .pdf"),
         (["--states", "uniform:4", "--batches", "0"], "batches=0: expected an integer >= 1"),
     ],
 )

@@ -21,27 +21,46 @@ def calibrate(
     ] = None,
     weights: Annotated[str, typer.Option(help="BITS[,KEY=VALUE], or float to leave them.")] = specs.FLOAT,
     states: Annotated[str, typer.Option(help="NAME:BITS[,KEY=VALUE], or float to leave them.")] = specs.FLOAT,
-    state_range: Annotated[str, typer.Option("--range", help="published or calibrated limits.")] = "published",
+    state_range: Annotated[
+        str,
+        typer.Option("--range", help="published, calibrated, max, percentile, mse, mse_base or lloyd_max levels."),
+    ] = "published",
+    percentile: Annotated[float, typer.Option(help="For --range percentile.")] = 99.9,
+    near_threshold: Annotated[
+        float, typer.Option(help="How much more an error at the threshold counts, for the rules that minimise one.")
+    ] = 0.0,
+    clip: Annotated[
+        float, typer.Option(help="Membranes beyond this percentile, at both ends, count as at it; for every rule.")
+    ] = 100.0,
+    bias_correction: Annotated[
+        bool, typer.Option("--bias-correction", help="Shift mean currents back to those of the float network.")
+    ] = False,
+    picture: Annotated[Path | None, typer.Option(help="Draw the comparison with the float network: .png.")] = None,
     batches: Annotated[int, typer.Option(help="Batches to look at.")] = 8,
     batch_size: Annotated[int, typer.Option(help="Samples of a batch.")] = 64,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Quantize a trained network after training, and report saturated and silent layers.
+    """Quantize a trained network after training, and compare it with the float network: saturation, silence, spikes.
 
-    Example: squat calibrate runs/digits --weights 4 --states anchored:4 --range calibrated --out digits4.safetensors
+    Example: squat calibrate runs/digits --weights 4 --states anchored:4 --range lloyd_max --out digits4.safetensors
     """
     from squat.files import save
     from squat.ptq import calibrate as quantize
+    from squat.ptq import compare
+    from squat.ptq.bias import walks
+    from squat.ptq.picture import checked_path
 
     weight_spec, state_spec = specs.weight_spec(weights), specs.state_spec(states)
     output.refuse_existing(out, overwrite)
+    if picture is not None:
+        output.refuse_existing(checked_path(picture), overwrite)
     network, metadata = load_network(net)
     dataset, config = load_data(data, data_option, metadata)
     dataset.require("train")
     check_fits(network, dataset)
-    walks = 3  # before, with float states, after
-    total = walks * min(batches, -(-len(dataset.train) // max(batch_size, 1)))
+    rounds = 4 + (walks(network) if bias_correction else 0)  # before, with float states, after; comparison
+    total = rounds * min(batches, -(-len(dataset.train) // max(batch_size, 1)))
     with bar("calibration", dataset.train, total) as watched:
         quantized, report = quantize(
             network,
@@ -49,14 +68,20 @@ def calibrate(
             weights=weight_spec,
             states=state_spec,
             state_range=state_range,
+            percentile=percentile,
+            near_threshold=near_threshold,
+            clip=clip,
+            bias_correction=bias_correction,
             batches=batches,
             batch_size=batch_size,
         )
+        comparison = compare(network, quantized, watched, batches=batches, batch_size=batch_size)
     out.parent.mkdir(parents=True, exist_ok=True)
     metadata["calibration"] = {"data": config.to_json(), **report.to_json()}
     save(quantized, out, metadata, overwrite=overwrite)
+    if picture is not None:
+        comparison.save_picture(picture)
     if as_json:
-        output.print_json({"network": str(out), **report.to_json()})
+        output.print_json({"network": str(out), **report.to_json(), "comparison": comparison.to_json()})
         return
-    typer.echo(str(report))
-    typer.echo(f"network: {out}")
+    typer.echo(f"{report}\n\n{comparison}\nnetwork: {out}")

@@ -80,6 +80,12 @@ def steps_of(layer: Any) -> tuple[float, ...]:
     return _RECURRENT_STEPS if hasattr(layer, "weight_rec") else (1.0,)
 
 
+def walks(net: nn.Module) -> int:
+    """How often `correct_biases` walks over the data."""
+    layers = [layer for layer in layers_of(net).values() if getattr(layer, "bias", None) is not None]
+    return 2 + sum(len(steps_of(layer)) for layer in layers)
+
+
 def _size(shift: Tensor) -> float:
     return float(shift.square().mean().sqrt())
 

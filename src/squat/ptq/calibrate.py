@@ -34,6 +34,7 @@ def calibrate(
     state_range: str = "published",
     percentile: float = 99.9,
     near_threshold: float = 0.0,
+    clip: float = 100.0,
     bias_correction: bool = False,
     batches: int = 8,
     batch_size: int = 64,
@@ -61,6 +62,8 @@ def calibrate(
         percentile: for the rule of that name, in (50, 100].
         near_threshold: how much more an error at the threshold counts, where it decides about a spike, >= 0; for the
             rules that minimise an error (see `quantization_error`).
+        clip: in (50, 100]; membranes beyond the percentiles `100 - clip` and `clip` count as at them. What lies far
+            below the threshold has a large error and little to say about spikes, so error rules can gain from it.
         bias_correction: shift the mean current of each neuron back to that of the float network, where its layer has
             a bias (see `squat.ptq.bias`).
         batches: number of batches at most.
@@ -84,7 +87,7 @@ def calibrate(
         >>> report.samples, [row.kind for row in report.states]
         (2, ['LIF'])
     """
-    options = RangeOptions(percentile, near_threshold)
+    options = RangeOptions(percentile, near_threshold, clip)
     check_type("bias_correction", bias_correction, bool, "True or False")
     _check_specs(net, weights, states, state_range)
     walk = CalibrationBatches(data, batches, batch_size)

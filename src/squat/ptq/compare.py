@@ -122,8 +122,8 @@ class _Pair:
             threshold=self.threshold,
             spec=self.spec,
             spikes=self.distance.summary() if self.layer.spiking else None,
-            rates=(self.seen[0].rate, self.seen[1].rate),  # type: ignore[arg-type]
-            silent=(self.seen[0].silent, self.seen[1].silent),  # type: ignore[arg-type]
+            rates=(self.seen[0].rate, self.seen[1].rate),
+            silent=(self.seen[0].silent, self.seen[1].silent),
             occupancy=() if self.codes is None else tuple((self.codes / self.codes.sum()).tolist()),
             states=tuple(self._state(state, seen) for state, seen in self.states.items()),
         )

@@ -11,7 +11,7 @@ from squat.ptq.distance import SpikeSummary
 from squat.ptq.report import SATURATION_WARNING, change, silence_warning, table
 from squat.quant.spec import StateSpec
 
-Pair = tuple[float, float] | tuple[None, None]
+Pair = tuple[float | None, float | None]
 """A number of the float network and of the quantized one."""
 _ENDS = 5
 """Part of a sequence, one in so many steps, that the table calls its start or its end."""
@@ -161,8 +161,8 @@ class Comparison:
         spiking = [(row, row.spikes) for row in self.layers if row.spikes is not None]
         if spiking:
             cells = [(row.layer, row.kind, *_spike_cells(spikes)) for row, spikes in spiking]
-            head = ("layer", "spikes", "differing", "count, absolute", "signed", "van Rossum", "of silence")
-            lines += ["", *table(head, cells)]
+            columns = ("layer", "spikes", "differing", "count, absolute", "signed", "van Rossum", "of silence")
+            lines += ["", *table(columns, cells)]
         cells = [_time_cells(row, seen) for row in self.layers for seen in row.states]
         lines += ["", *table(("layer", "float state", "mean, start -> end", "spread", "below", "above"), cells)]
         return "\n".join([*lines, *(f"warning: {sentence}" for sentence in self.warnings)])

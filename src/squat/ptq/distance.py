@@ -67,7 +67,7 @@ class SpikeSummary:
         count_difference: mean over trains of the absolute difference in spikes.
         count_change: mean over trains of the spikes more (positive) or less (negative) than in the float network.
         van_rossum: mean over trains of van Rossum's distance.
-        van_rossum_to_silence: the same for a network that never spikes: what is as far as that has lost its spike times.
+        van_rossum_to_silence: the same for a network that never spikes: what is as far has lost its spike times.
     """
 
     differing: float

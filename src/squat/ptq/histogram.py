@@ -101,11 +101,36 @@ class StreamingHistogram:
             0.9
         """
         check_real("percent", percent, 0.0, 100.0)
+        return min(max(float(self.centres[self._bin_of(percent)]) + self._half_bin, self.low), self.high)
+
+    def _bin_of(self, percent: float) -> int:
         if self.total == 0:
             raise ValueError("histogram is empty: it has no percentiles; add values first")
-        cumulative = self.counts.cumsum(0).double()
-        index = int((cumulative < percent / 100.0 * self.total).sum().clamp(max=len(self.counts) - 1))
-        return min(max(float(self.centres[index]) + self._half_bin, self.low), self.high)
+        below = self.counts.cumsum(0).double() < percent / 100.0 * self.total
+        return min(int(below.sum()), len(self.counts) - 1)
+
+    def clipped(self, percent: float) -> StreamingHistogram:
+        """A histogram in which values beyond the percentiles `100 - percent` and `percent` count as at them.
+
+        Raises:
+            TypeError, ValueError: if `percent` is not in [50, 100], or nothing was counted.
+
+        Example:
+            >>> histogram = StreamingHistogram(bins=8)
+            >>> histogram.add(torch.tensor([-0.9, -0.2, 0.1, 0.2, 0.9]))
+            >>> histogram.clipped(75).counts.tolist()
+            [0, 0, 0, 2, 3, 0, 0, 0]
+        """
+        check_real("percent", percent, 50.0, 100.0)
+        low, high = self._bin_of(100.0 - percent), self._bin_of(percent)
+        clipped = StreamingHistogram(len(self.counts))
+        clipped.reach = self.reach
+        clipped.low = max(self.low, float(self.centres[low]) - self._half_bin)
+        clipped.high = min(self.high, float(self.centres[high]) + self._half_bin)
+        clipped.counts[low : high + 1] = self.counts[low : high + 1]
+        clipped.counts[low] += self.counts[:low].sum()
+        clipped.counts[high] += self.counts[high + 1 :].sum()
+        return clipped
 
     def around(self, low: float, high: float, bins: int) -> tuple[float, float, tuple[int, ...]]:
         """The part about `[low, high]` in about `bins` wider bins, for a picture or a file.

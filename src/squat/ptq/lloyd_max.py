@@ -22,7 +22,6 @@ from squat.quant.fitted import FIRING, Fitted
 
 _POINTS = 512
 """Points of the global search; its cost grows with their square. Lloyd's turns then use every bin."""
-_TURNS = 500
 _FLOOR = 1e-9
 """Share of the weight that is spread over the range, so that no level is without a cell, whatever was observed."""
 _CLEAR = 2.0**-12
@@ -87,6 +86,7 @@ def lloyd(
     wall: float | None = None,
     least: float = -np.inf,
     most: float = np.inf,
+    turns: int = 500,
 ) -> np.ndarray:
     """Lloyd's turns from given levels until nothing moves: cells from midpoints, levels from means.
 
@@ -98,6 +98,7 @@ def lloyd(
         wall: a boundary that stays, or None.
         least: what the highest level is at least.
         most: what the lowest level is at most.
+        turns: how many at most.
 
     Returns:
         Levels of no larger error.
@@ -106,7 +107,7 @@ def lloyd(
         >>> lloyd(np.array([0.0, 1.0]), np.array([0.0, 2.0, 3.0]), np.ones(3))
         array([0. , 2.5])
     """
-    for _ in range(_TURNS):
+    for _ in range(turns):
         bounds = (levels[1:] + levels[:-1]) / 2
         if wall is not None:
             bounds[np.searchsorted(levels, wall, side="right") - 1] = wall

@@ -18,12 +18,22 @@ ENDINGS = ("png", "svg", "pdf")
 _SILENT, _FIRING, _SEEN, _LOW, _HIGH = "#0072b2", "#d55e00", "#9a9a9a", "#56b4e9", "#e69f00"
 
 
-def save_picture(comparison: Comparison, path: Path) -> None:
-    """Draw and write the picture; see `Comparison.save_picture`."""
+def checked_path(path: Path) -> Path:
+    """`path` if a picture can be written there.
+
+    Raises:
+        ValueError: for a missing folder or an unknown ending.
+    """
     if path.suffix.lstrip(".") not in ENDINGS:
         raise ValueError(f"{path}: ends in {path.suffix!r}, expected one of .{', .'.join(ENDINGS)}")
     if not path.parent.is_dir():
         raise ValueError(f"{path}: folder {path.parent} does not exist; make it first")
+    return path
+
+
+def save_picture(comparison: Comparison, path: Path) -> None:
+    """Draw and write the picture; see `Comparison.save_picture`."""
+    checked_path(path)
     buffer = io.BytesIO()
     draw(comparison).savefig(buffer, format=path.suffix.lstrip("."), dpi=120)
     atomic_write(path, buffer.getvalue())

@@ -25,6 +25,7 @@ class RangeOptions:
     Args:
         percentile: in (50, 100]; for the rule `percentile`.
         near_threshold: how much more an error at the threshold counts, >= 0; for the rules that minimise an error.
+        clip: in (50, 100]; membranes beyond the percentiles `100 - clip` and `clip` count as at them, for every rule.
 
     Raises:
         TypeError, ValueError: for values outside these ranges.
@@ -32,10 +33,12 @@ class RangeOptions:
 
     percentile: float = 99.9
     near_threshold: float = 0.0
+    clip: float = 100.0
 
     def __post_init__(self) -> None:
         check_real("percentile", self.percentile, 50.0, 100.0, open_low=True)
         check_real("near_threshold", self.near_threshold, 0.0)
+        check_real("clip", self.clip, 50.0, 100.0, open_low=True)
 
 
 Rule = Callable[[StateSpec, StreamingHistogram, float, RangeOptions], StateSpec]
@@ -113,4 +116,5 @@ def fitted(rule: str, spec: StateSpec, seen: StreamingHistogram, threshold: floa
         >>> fitted("max", Anchored(4), histogram, 2.0, RangeOptions())
         Anchored(bits=4, low=-1.5, high=2.5, base=None, decay='free')
     """
-    return RANGE_RULES[rule](spec, seen, threshold, options)
+    clipped = seen if options.clip == 100.0 else seen.clipped(options.clip)
+    return RANGE_RULES[rule](spec, clipped, threshold, options)
