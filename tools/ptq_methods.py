@@ -4,12 +4,13 @@
 
 trains the float recipe of `recipes/spoken_digits.py` for each seed in the work folder (a finished training is only
 read), quantizes weights and states at 4 and at 2 bits with every method, without and with bias correction, and writes
-`records.json` and the table `results.md`.
+`records.json` and the table `results.md`. What the records hold already is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 from pathlib import Path
@@ -74,18 +75,29 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     digits = squat.data.load("spoken_digits")
+    path = arguments.folder / "records.json"
+    known = {_key(record): record for record in json.loads(path.read_text())} if path.exists() else {}
     records: list[dict[str, Any]] = []
     for seed in SEEDS:
         run = float_baseline(seed)
         network = fit(run, arguments.work / f"seed{seed}", data=digits, progress=False).network
-        head = {"seed": seed, "run": run.id()}
-        records.append({**head, "bits": None, "method": "float", "bias_correction": False, **_judge(network, digits)})
-        for bits in BITS:
-            for name in METHODS:
-                for bias in (False, True):
-                    row = {"bits": bits, "method": name, "bias_correction": bias}
-                    records.append({**head, **row, **_quantized(network, digits, bits, name, bias)})
-        _write(arguments.folder, records)
+        for bits, name, bias in [(None, "float", False), *itertools.product(BITS, METHODS, (False, True))]:
+            row = {"seed": seed, "run": run.id(), "bits": bits, "method": name, "bias_correction": bias}
+            if _key(row) not in known:
+                found = _judge(network, digits) if bits is None else _quantized(network, digits, bits, name, bias)
+                known[_key(row)] = {**row, **found}
+                atomic_write(path, _document([*known.values()]))
+            records.append(known[_key(row)])
+    atomic_write(path, _document(records))
+    atomic_write(arguments.folder / "results.md", "\n".join(_table(records)).encode())
+
+
+def _key(record: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(record[name] for name in ("seed", "run", "bits", "method", "bias_correction"))
+
+
+def _document(records: list[dict[str, Any]]) -> bytes:
+    return ("[\n" + ",\n".join(json.dumps(record) for record in records) + "\n]\n").encode()
 
 
 def _quantized(network: Any, digits: Any, bits: int, name: str, bias: bool) -> dict[str, Any]:
@@ -107,11 +119,6 @@ def _quantized(network: Any, digits: Any, bits: int, name: str, bias: bool) -> d
 
 def _judge(network: Any, digits: Any) -> dict[str, Any]:
     return {"validation_accuracy": evaluate(network, digits.validation).accuracy}
-
-
-def _write(folder: Path, records: list[dict[str, Any]]) -> None:
-    atomic_write(folder / "records.json", (json.dumps(records, indent=1) + "\n").encode())
-    atomic_write(folder / "results.md", "\n".join(_table(records)).encode())
 
 
 def _table(records: list[dict[str, Any]]) -> list[str]:
