@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from squat.layers.current import Current
+from squat.layers.weighted import WeightedLayer
+from squat.neurons import RLIF
 from squat.ptq.observe import layers_of
 
 _RECURRENT_STEPS = (0.3,) * 8
@@ -60,14 +62,13 @@ def correct_biases(net: nn.Module, reference: nn.Module, batches: Iterable[Tenso
     Source: M. Nagel, M. van Baalen, T. Blankevoort, M. Welling 2019, "Data-free quantization through weight
     equalization and bias correction", ICCV, arXiv 1906.04721, here in its empirical form (appendix D).
     """
-    weighted = {name: layer for name, layer in layers_of(net).items() if hasattr(layer, "set_weight_spec")}
-    corrected = [name for name, layer in weighted.items() if layer.bias is not None]
+    corrected = {name: layer for name, layer in layers_of(net).items() if _is_corrected(layer)}
     if not corrected:
         raise ValueError("net has no layer with a bias: there is nothing to correct; use bias_correction=False")
     wanted, now = _mean_currents(reference, batches), _mean_currents(net, batches)
     rows = []
-    for name in corrected:
-        layer, before = weighted[name], _size(wanted[name] - now[name])
+    for name, layer in corrected.items():
+        before = _size(wanted[name] - now[name])
         for step in steps_of(layer):
             layer.bias.add_((step * (wanted[name] - now[name])).to(layer.bias))
             now = _mean_currents(net, batches)
@@ -75,15 +76,20 @@ def correct_biases(net: nn.Module, reference: nn.Module, batches: Iterable[Tenso
     return tuple(rows)
 
 
+def _is_corrected(layer: Any) -> bool:
+    """Whether the current of a layer, and its bias in it, is what `_mean_currents` takes it to be."""
+    recurrent = isinstance(layer, RLIF) and layer.weight_rec.shape == (layer.features, layer.features)
+    return (recurrent or isinstance(layer, WeightedLayer)) and layer.bias is not None
+
+
 def steps_of(layer: Any) -> tuple[float, ...]:
     """Shares of the shift that are added to a layer's bias, one after the other; one walk over the data each."""
-    return _RECURRENT_STEPS if hasattr(layer, "weight_rec") else (1.0,)
+    return _RECURRENT_STEPS if isinstance(layer, RLIF) else (1.0,)
 
 
 def walks(net: nn.Module) -> int:
     """How often `correct_biases` walks over the data."""
-    layers = [layer for layer in layers_of(net).values() if getattr(layer, "bias", None) is not None]
-    return 2 + sum(len(steps_of(layer)) for layer in layers)
+    return 2 + sum(len(steps_of(layer)) for layer in layers_of(net).values() if _is_corrected(layer))
 
 
 def _size(shift: Tensor) -> float:
@@ -91,7 +97,7 @@ def _size(shift: Tensor) -> float:
 
 
 def _mean_currents(net: nn.Module, batches: Iterable[Tensor]) -> dict[str, Tensor]:
-    """Mean current over steps, samples and places of each output channel of the layers with weights."""
+    """Mean current over steps, samples and places of each neuron or channel, for the layers with a bias to correct."""
     sums: dict[str, Tensor] = {}
     steps = 0
     for x in batches:
@@ -100,17 +106,15 @@ def _mean_currents(net: nn.Module, batches: Iterable[Tensor]) -> dict[str, Tenso
         for name, layer in layers_of(net).items():
             out = layer(current)
             out = out[0] if isinstance(out, tuple) and not isinstance(out, Current) else out
-            total = _recurrent_sum(layer, current, out) if hasattr(layer, "weight_rec") else _sum(layer, out)
-            if total is not None:
+            if _is_corrected(layer):
+                total = _recurrent_sum(layer, current, out) if isinstance(layer, RLIF) else _sum(out)
                 sums[name] = sums.get(name, 0.0) + total
             current = out
     return {name: total / steps for name, total in sums.items()}
 
 
-def _sum(layer: nn.Module, out: Tensor | Current) -> Tensor | None:
-    """Sum over steps and samples, mean over places; None for a layer without weights."""
-    if not hasattr(layer, "set_weight_spec"):
-        return None
+def _sum(out: Tensor | Current) -> Tensor:
+    """Sum over steps and samples, mean over places."""
     current = (out.dense() if isinstance(out, Current) else out).double()
     return current.flatten(3).mean(3).sum((0, 1)) if current.dim() > 3 else current.sum((0, 1))
 
@@ -120,7 +124,7 @@ def _recurrent_sum(layer: Any, x: Tensor, spikes: Tensor) -> Tensor:
     w_in, w_rec = effective_weights(layer)
     current = w_in.double() @ (x.sum((0, 1)).double() * layer.input_scale)
     current += w_rec.double() @ spikes[:-1].sum((0, 1)).double()
-    return current if layer.bias is None else current + layer.bias.double() * (x.shape[0] * x.shape[1])
+    return current + layer.bias.double() * (x.shape[0] * x.shape[1])
 
 
 def effective_weights(layer: Any) -> tuple[Tensor, Tensor]:

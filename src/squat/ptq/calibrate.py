@@ -12,10 +12,10 @@ from squat.layers.sequential import Sequential
 from squat.models.network import Network
 from squat.ptq.batches import CalibrationBatches
 from squat.ptq.bias import correct_biases
-from squat.ptq.histogram import StreamingHistogram
 from squat.ptq.observe import LayerObservation, neurons_of, observe
 from squat.ptq.ranges import RANGE_RULES, RangeOptions, fitted
 from squat.ptq.report import CalibrationReport, StateReport
+from squat.ptq.states import MEMBRANE, StateSlot, follows_membrane, set_spec, slots_of
 from squat.ptq.weights import quantize_weights
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight
@@ -97,12 +97,13 @@ def calibrate(
     floats, _ = observe(_with_float_states(quantized), walk, membranes=True)
     if states is not None:
         for name, layer in neurons_of(quantized).items():
-            layer.set_state_spec(_fitted(name, layer, states, floats[name].membranes, state_range, options))
+            _set_specs(name, layer, states, floats[name], state_range, options)
     biases = correct_biases(quantized, copy.deepcopy(net).eval(), walk) if bias_correction else ()
     after, _ = observe(quantized, walk, membranes=False)
     rows = tuple(
-        _state_row(name, layer, before[name], floats[name], after[name])
+        _state_row(name, layer, slot, before[name], floats[name], after[name])
         for name, layer in neurons_of(quantized).items()
+        for slot in slots_of(layer).values()
     )
     return quantized.train(net.training), CalibrationReport(samples, state_range, weight_rows, rows, biases)
 
@@ -130,38 +131,49 @@ def _with_float_states(net: nn.Module) -> nn.Module:
     return floating
 
 
-def _fitted(
-    name: str, layer: Any, states: StateSpec, seen: StreamingHistogram, rule: str, options: RangeOptions
-) -> StateSpec:
-    try:
-        return fitted(rule, states, seen, _threshold(layer), options)
-    except ValueError as error:
-        raise ValueError(f"layer {name} ({type(layer).__name__}), state_range={rule!r}: {error}") from error
+def _set_specs(
+    name: str, layer: Any, states: StateSpec, seen: LayerObservation, rule: str, options: RangeOptions
+) -> None:
+    """Each state gets levels of its own; a state with a spec of its own keeps it, and `published` is for all alike."""
+    slots = [slot for slot in slots_of(layer).values() if follows_membrane(layer, slot)]
+    for slot in slots:
+        if rule == "published" and slot.name != MEMBRANE:
+            continue
+        try:
+            set_spec(layer, slot, fitted(rule, states, seen.states[slot.name].histogram, slot.unit, options))
+        except ValueError as error:
+            where = f"layer {name} ({_kind(layer, slot)})"
+            raise ValueError(f"{where}, state_range={rule!r}: {error}") from error
 
 
-def _threshold(layer: Any) -> float:
-    return float(layer.threshold)
+def _kind(layer: Any, slot: StateSlot) -> str:
+    return type(layer).__name__ + ("" if slot.name == MEMBRANE else f".{slot.name}")
 
 
 def _state_row(
-    name: str, layer: Any, before: LayerObservation, floats: LayerObservation, after: LayerObservation
+    name: str,
+    layer: Any,
+    slot: StateSlot,
+    before: LayerObservation,
+    floats: LayerObservation,
+    after: LayerObservation,
 ) -> StateReport:
-    spec, seen = layer.state_spec, floats.membranes
-    levels = None if spec is None else spec.levels(_threshold(layer))
-    low, high = (None, None) if levels is None else (float(levels[0]), float(levels[-1]))
+    seen = floats.states[slot.name].histogram
+    low, high = slot.ends or (None, None)
+    spikes = slot.name == MEMBRANE
     return StateReport(
         layer=name,
-        kind=type(layer).__name__,
-        threshold=_threshold(layer),
-        spec=spec,
+        kind=_kind(layer, slot),
+        threshold=slot.unit,
+        spec=slot.spec,
         observed_low=seen.low,
         observed_high=seen.high,
         chosen_low=low,
         chosen_high=high,
         saturated_low=0.0 if low is None else seen.share_below(low),
         saturated_high=0.0 if high is None else seen.share_above(high),
-        silent_before=before.silent,
-        silent_after=after.silent,
-        rate_before=before.rate,
-        rate_after=after.rate,
+        silent_before=before.silent if spikes else None,
+        silent_after=after.silent if spikes else None,
+        rate_before=before.rate if spikes else None,
+        rate_after=after.rate if spikes else None,
     )

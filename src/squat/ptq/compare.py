@@ -16,6 +16,7 @@ from squat.ptq.comparison import Comparison, LayerComparison, StateComparison
 from squat.ptq.distance import SpikeDistance
 from squat.ptq.observe import LayerObservation, by_steps, layers_of, neurons_of
 from squat.ptq.over_time import StateObservation
+from squat.ptq.states import MEMBRANE, StateSlot, slots_of
 
 _BINS = 2**14
 _SHOWN = 200
@@ -92,13 +93,11 @@ class _Pair:
 
     def __init__(self, layer: Any, time_constant: float) -> None:
         self.layer = layer
-        self.threshold = float(layer.threshold)
-        self.spec = layer.state_spec
-        levels = None if self.spec is None else self.spec.levels(self.threshold)
-        self.ends = (-torch.inf, torch.inf) if levels is None else (float(levels[0]), float(levels[-1]))
+        self.slots = slots_of(layer)
+        self.spec, self.threshold = self.slots[MEMBRANE].spec, self.slots[MEMBRANE].unit
         self.seen = (LayerObservation(), LayerObservation())
         self.states: dict[str, StateObservation] = {}
-        self.codes = None if levels is None else torch.zeros(len(levels), dtype=torch.int64)
+        self.codes = None if self.spec is None else torch.zeros(2**self.spec.bits, dtype=torch.int64)
         self.distance = SpikeDistance(time_constant)
 
     def add(self, outputs: list[Tensor], states: list[dict[str, Tensor]]) -> None:
@@ -109,10 +108,10 @@ class _Pair:
         if self.layer.spiking:
             self.distance.add(outputs[1], outputs[0])
         for name, values in states[0].items():
-            ends = self.ends if name == "u" else (-torch.inf, torch.inf)
+            ends = self._slot(name).ends or (-torch.inf, torch.inf)
             self.states.setdefault(name, StateObservation(*ends, bins=_BINS)).add(values)
-        if self.codes is not None:
-            codes = self.spec.encode(states[1]["u"], self.threshold)
+        if self.spec is not None and self.codes is not None:
+            codes = self.spec.encode(states[1][MEMBRANE], self.threshold)
             self.codes += torch.bincount(codes.flatten().cpu().long(), minlength=len(self.codes))
 
     def result(self, name: str) -> LayerComparison:
@@ -128,10 +127,18 @@ class _Pair:
             states=tuple(self._state(state, seen) for state, seen in self.states.items()),
         )
 
+    def _slot(self, name: str) -> StateSlot:
+        return self.slots.get(name, StateSlot(name, None, 1.0, None))
+
     def _state(self, name: str, seen: StateObservation) -> StateComparison:
-        low, high, counts = seen.histogram.around(*self._shown(name, seen), _SHOWN)
+        slot = self._slot(name)
+        low, high = slot.ends or (seen.histogram.low, seen.histogram.high)
+        margin = 0.0 if slot.spec is None else (high - low) / 2
+        low, high, counts = seen.histogram.around(low - margin, high + margin, _SHOWN)
         return StateComparison(
             state=name,
+            spec=slot.spec,
+            unit=slot.unit,
             observed_low=seen.histogram.low,
             observed_high=seen.histogram.high,
             saturated_low=seen.saturated[0],
@@ -144,10 +151,3 @@ class _Pair:
             histogram_high=high,
             histogram=counts,
         )
-
-    def _shown(self, name: str, seen: StateObservation) -> tuple[float, float]:
-        """The range of the histogram that is kept: the levels and half their range on each side."""
-        if name != "u" or self.spec is None:
-            return seen.histogram.low, seen.histogram.high
-        margin = (self.ends[1] - self.ends[0]) / 2
-        return self.ends[0] - margin, self.ends[1] + margin

@@ -19,10 +19,12 @@ _ENDS = 5
 
 @dataclass(frozen=True)
 class StateComparison:
-    """One state of a layer in the float network, against the levels that the quantized network has for its membrane.
+    """One state of a layer in the float network, against the levels that the quantized network has for it.
 
     Attributes:
         state: its name in the layer's state tuple, `"u"` for the membrane.
+        spec: its spec in the quantized network, None for a float state.
+        unit: what a level of 1 is worth, the threshold or 1.
         observed_low: lowest value.
         observed_high: highest value.
         saturated_low: share of the values below the lowest level.
@@ -31,12 +33,14 @@ class StateComparison:
         spread: standard deviation at each step.
         below: share below the lowest level at each step.
         above: share above the highest level at each step.
-        histogram_low: lower end of the first bin.
+        histogram_low: lower end of the first bin: the levels with half their range on each side, or all that was seen.
         histogram_high: upper end of the last bin.
         histogram: counts of equal bins between; values further out are not among them.
     """
 
     state: str
+    spec: StateSpec | None
+    unit: float
     observed_low: float
     observed_high: float
     saturated_low: float
@@ -48,6 +52,10 @@ class StateComparison:
     histogram_low: float
     histogram_high: float
     histogram: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison as JSON values."""
+        return {**asdict(self), "spec": None if self.spec is None else self.spec.to_json()}
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,8 @@ class LayerComparison:
     def to_json(self) -> dict[str, Any]:
         """The comparison as JSON values."""
         spec = None if self.spec is None else self.spec.to_json()
-        return {**asdict(self), "spec": spec, "unused": self.unused, "warnings": list(self.warnings)}
+        states = [state.to_json() for state in self.states]
+        return {**asdict(self), "spec": spec, "states": states, "unused": self.unused, "warnings": list(self.warnings)}
 
 
 def _silence(row: LayerComparison) -> str:

@@ -59,12 +59,14 @@ def _histogram(axis: Axes, layer: LayerComparison, state: StateComparison) -> No
     axis.bar(lefts, counts, width, align="edge", color=_SEEN)
     axis.set_yscale("log")
     axis.set_ylim(bottom=0.5)
-    if layer.spec is not None and state.state == "u":
-        levels, first = layer.spec.levels(layer.threshold).tolist(), layer.spec.first_firing_code(layer.threshold)
+    if state.spec is not None:
+        levels, first = state.spec.levels(state.unit).tolist(), state.spec.first_firing_code(state.unit)
+        first = first if state.state == "u" else len(levels)
         for code, level in enumerate(levels):
             axis.axvline(level, color=_FIRING if code >= first else _SILENT, linewidth=0.5 if len(levels) > 32 else 1.0)
-    axis.axvline(layer.threshold, color="black", linewidth=1.2, linestyle="--")
-    spec = "float" if layer.spec is None else f"{type(layer.spec).__name__}, {layer.spec.bits} bit"
+    if state.state == "u":
+        axis.axvline(layer.threshold, color="black", linewidth=1.2, linestyle="--")
+    spec = "float" if state.spec is None else f"{type(state.spec).__name__}, {state.spec.bits} bit"
     shares = f"{state.saturated_low:.1%} below, {state.saturated_high:.1%} above the levels"
     axis.set_title(f"layer {layer.layer} {layer.kind}.{state.state} on {spec}: {shares}", loc="left", fontsize=9)
     axis.set(xlabel="float state (blue: silent levels, red: firing, dashed: threshold)", ylabel="count")

@@ -38,8 +38,8 @@ class StateReport:
 
     Attributes:
         layer: position of the layer in the network.
-        kind: class of the layer.
-        threshold: firing threshold.
+        kind: class of the layer, with the name of a state that is not the membrane.
+        threshold: firing threshold; of another state what a level of 1 is worth.
         spec: the state spec the layer has now, None for a float state.
         observed_low: lowest float membrane on the calibration data.
         observed_high: highest float membrane on the calibration data.
