@@ -68,9 +68,10 @@ def test_means_of_a_convolution_are_over_its_places_too():
 
 @pytest.mark.parametrize("granularity", ["tensor", "channel"])
 @pytest.mark.parametrize("shared_scale", [True, False])
-def test_a_recurrent_current_is_the_sum_of_its_parts(granularity, shared_scale):
-    weight = squat.IntWeight(4, granularity=granularity)
-    layer = squat.RLIF(9, 12, 0.9, weight=weight, shared_scale=shared_scale, input_scale=0.25).eval()
+@pytest.mark.parametrize("recurrence", ["full", "one_to_one"])
+def test_a_recurrent_current_is_the_sum_of_its_parts(granularity, shared_scale, recurrence):
+    options = {"shared_scale": shared_scale, "recurrence": recurrence, "input_scale": 0.25}
+    layer = squat.RLIF(9, 12, 0.9, weight=squat.IntWeight(4, granularity=granularity), **options).eval()
     w_in, w_rec = effective_weights(layer)
     free = squat.RLIF(9, 12, 0.9, input_scale=0.25)
     with torch.no_grad():
@@ -95,6 +96,15 @@ def test_a_recurrent_layer_settles_instead_of_overshooting():
     assert recurrent.kind == "RLIF"
     assert recurrent.shift_after < 0.3 * recurrent.shift_before
     assert linear.shift_after < 1e-5
+
+
+def test_one_to_one_recurrence_is_corrected_too():
+    torch.manual_seed(0)
+    net = squat.Sequential(squat.RLIF(9, 24, 0.9, recurrence="one_to_one"))
+    with torch.no_grad():
+        net[0].weight_in.mul_(4.0)
+    _, report = calibrate(net, [_spikes(40, 16, 9)], bias_correction=True, **LOW)
+    assert report.biases[0].shift_after < 0.5 * report.biases[0].shift_before
 
 
 def test_weights_alone_can_be_corrected():

@@ -82,6 +82,21 @@ def test_states_that_follow_the_membrane_get_levels_of_their_own():
     assert "_Cuba.current" in str(compare(squat.Sequential(_Cuba()), quantized, X))
 
 
+def test_cell_and_hidden_state_of_a_spiking_lstm_have_levels_of_their_own():
+    torch.manual_seed(0)
+    net = squat.Sequential(squat.SpikingLSTM(6, 10, 0.1))
+    quantized, report = calibrate(net, X, weights=squat.IntWeight(4), states=squat.Uniform(4), state_range="mse")
+    assert [row.kind for row in report.states] == ["SpikingLSTM.cell", "SpikingLSTM"]
+    cell, hidden = (row.spec for row in report.states)
+    assert (quantized[0].cell_spec, quantized[0].state_spec) == (cell, hidden)
+    assert cell != hidden
+    state = quantized[0](X[0])[1]
+    assert bool(torch.isin(state.cell, cell.levels(0.1)).all())
+    assert bool(torch.isin(state.u, hidden.levels(0.1)).all())
+    seen = compare(net, quantized, X).layers[0].states
+    assert {one.state: one.spec for one in seen} == {"u": hidden, "cell": cell}
+
+
 def test_published_levels_are_for_all_states_alike_and_own_specs_stay():
     quantized, _ = calibrate(squat.Sequential(_Cuba()), X, states=squat.Uniform(4))
     assert (quantized[0].current_state, quantized[0].specs[0]) == ("same", squat.Uniform(4))

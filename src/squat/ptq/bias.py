@@ -78,8 +78,7 @@ def correct_biases(net: nn.Module, reference: nn.Module, batches: Iterable[Tenso
 
 def _is_corrected(layer: Any) -> bool:
     """Whether the current of a layer, and its bias in it, is what `_mean_currents` takes it to be."""
-    recurrent = isinstance(layer, RLIF) and layer.weight_rec.shape == (layer.features, layer.features)
-    return (recurrent or isinstance(layer, WeightedLayer)) and layer.bias is not None
+    return isinstance(layer, (RLIF, WeightedLayer)) and layer.bias is not None
 
 
 def steps_of(layer: Any) -> tuple[float, ...]:
@@ -130,7 +129,6 @@ def _recurrent_sum(layer: Any, x: Tensor, spikes: Tensor) -> Tensor:
 def effective_weights(layer: Any) -> tuple[Tensor, Tensor]:
     """Input and recurrent weights that a recurrent layer computes with: float, or integers times their scale."""
     quantized = [w_int * (scale[:, None] if scale.dim() else scale) for _, (w_int, scale) in layer.quantized_weights()]
-    if not quantized:
-        return layer.weight_in, layer.weight_rec
-    joined = quantized[0] if len(quantized) == 1 else torch.cat(quantized, 1)
-    return joined[:, : layer.in_features], joined[:, layer.in_features :]
+    joined = torch.cat(quantized or [layer.weight_in, layer.weight_rec], 1)
+    w_in, w_rec = joined[:, : layer.in_features], joined[:, layer.in_features :]
+    return w_in, w_rec if layer.recurrence == "full" else torch.diag(w_rec[:, 0])

@@ -2,7 +2,8 @@
 
 A neuron of several states has `equations`, with `states` (names, the membrane last) and `in_thresholds` (whether the
 levels of a state are in units of the threshold), `specs` in that order, and `spec_arguments`, the attributes that hold
-the specs of all but the membrane: a spec, None for a float state, or `"same"` as the membrane.
+the specs of all but the membrane: a spec, None for a float state, or `"same"` as the membrane. A `SpikingLSTM` fires
+from its hidden state, which counts as its membrane, and has a cell state beside it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from squat.neurons import SpikingLSTM
 from squat.quant.spec import StateSpec
 
 MEMBRANE = "u"
@@ -48,16 +50,17 @@ def slots_of(layer: Any) -> dict[str, StateSlot]:
         names, units = layer.equations.states, layer.equations.in_thresholds
         for name, spec, scaled, argument in zip(names, layer.specs, units, layer.spec_arguments, strict=False):
             slots[name] = StateSlot(name, spec, threshold if scaled else 1.0, argument)
+    if isinstance(layer, SpikingLSTM):
+        slots["cell"] = StateSlot("cell", layer.cell_spec, threshold, "cell_state")
     slots[MEMBRANE] = StateSlot(MEMBRANE, layer.state_spec, threshold, None)
     return slots
 
 
 def set_spec(layer: Any, slot: StateSlot, spec: StateSpec) -> None:
     """Give a state its spec, in place."""
-    if slot.argument is None:
-        layer.set_state_spec(spec)
-    else:
+    if slot.argument is not None:
         setattr(layer, slot.argument, spec)
+    layer.set_state_spec(spec if slot.argument is None else layer.state_spec)  # refreshes what depends on either
 
 
 def follows_membrane(layer: Any, slot: StateSlot) -> bool:
