@@ -143,6 +143,15 @@ def test_calibrate_fits_levels_corrects_biases_and_compares(squat, trained, tmp_
     assert document["comparison"]["layers"][0]["kind"] == "RLIF"
 
 
+def test_calibrate_takes_a_network_without_neurons(squat, own_data, tmp_path):
+    net = package.Network(package.Sequential(package.Linear(9, 3)), package.models.AccumulatedCurrent())
+    package.save(net, tmp_path / "net.safetensors")
+    words = ("--data", own_data, "--weights", "4", "--out", tmp_path / "net4.safetensors")
+    result = squat("calibrate", tmp_path / "net.safetensors", *words)
+    assert result.exit_code == 0, result.output
+    assert "compared" not in result.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [

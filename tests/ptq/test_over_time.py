@@ -69,4 +69,4 @@ def test_the_start_of_a_sequence_differs_from_its_end():
     course = seen["0"].states["u"].mean
     assert float(course[0]) == pytest.approx(1.0)
     assert float(course[-1]) == pytest.approx(10.0, rel=0.01)
-    assert seen["0"].membranes.total == 300
+    assert seen["0"].states["u"].histogram.total == 300

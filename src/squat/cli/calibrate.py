@@ -49,6 +49,7 @@ def calibrate(
     from squat.ptq import calibrate as quantize
     from squat.ptq import compare
     from squat.ptq.bias import walks
+    from squat.ptq.observe import neurons_of
     from squat.ptq.picture import checked_path
 
     weight_spec, state_spec = specs.weight_spec(weights), specs.state_spec(states)
@@ -75,13 +76,16 @@ def calibrate(
             batches=batches,
             batch_size=batch_size,
         )
-        comparison = compare(network, quantized, watched, batches=batches, batch_size=batch_size)
+        comparison = None
+        if neurons_of(network):
+            comparison = compare(network, quantized, watched, batches=batches, batch_size=batch_size)
     out.parent.mkdir(parents=True, exist_ok=True)
     metadata["calibration"] = {"data": config.to_json(), **report.to_json()}
     save(quantized, out, metadata, overwrite=overwrite)
-    if picture is not None:
+    if picture is not None and comparison is not None:
         comparison.save_picture(picture)
     if as_json:
-        output.print_json({"network": str(out), **report.to_json(), "comparison": comparison.to_json()})
+        compared = {} if comparison is None else {"comparison": comparison.to_json()}
+        output.print_json({"network": str(out), **report.to_json(), **compared})
         return
-    typer.echo(f"{report}\n\n{comparison}\nnetwork: {out}")
+    typer.echo("\n".join(str(part) for part in (report, "", comparison, f"network: {out}") if part is not None))

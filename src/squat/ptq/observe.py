@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from squat.layers.current import Current
-from squat.ptq.histogram import StreamingHistogram
 from squat.ptq.over_time import StateObservation
 
 
@@ -27,11 +26,6 @@ class LayerObservation:
     spikes: Tensor | None = None
     opportunities: int = 0
     states: dict[str, StateObservation] = field(default_factory=dict)
-
-    @property
-    def membranes(self) -> StreamingHistogram:
-        """Histogram of the membranes; empty unless they were asked for."""
-        return self.states["u"].histogram if "u" in self.states else StreamingHistogram()
 
     @property
     def rate(self) -> float | None:
@@ -82,7 +76,7 @@ def observe(net: nn.Module, batches: Iterable[Tensor], *, membranes: bool) -> tu
     Args:
         net: a `Network` or `Sequential`.
         batches: inputs `[T, B, ...]`.
-        membranes: whether to fill the histograms; neurons then run step by step, to show every membrane.
+        membranes: whether to watch the states; neurons then run step by step, to show every membrane.
 
     Returns:
         An observation for each layer of neurons, by position, and the number of samples.
