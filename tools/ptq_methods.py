@@ -27,7 +27,7 @@ from squat.train import evaluate, fit
 
 SEEDS, BITS = (0, 1, 2), (4, 2)
 BATCHES = {"batches": 8, "batch_size": 64}
-STRESS = 1000.0
+NEAR = 1000.0
 METHODS: dict[str, tuple[Any, str, dict[str, float]]] = {
     "float states": (None, "published", {}),
     "uniform, published": (squat.Uniform, "published", {}),
@@ -47,22 +47,22 @@ METHODS: dict[str, tuple[Any, str, dict[str, float]]] = {
     "threshold-centred, mse_base": (squat.ThresholdCentered, "mse_base", {}),
     "threshold-centred, mse_base, clip 95": (squat.ThresholdCentered, "mse_base", {"clip": 95.0}),
     "threshold-centred, mse_base, clip 80": (squat.ThresholdCentered, "mse_base", {"clip": 80.0}),
-    "threshold-centred, mse_base, near threshold": (squat.ThresholdCentered, "mse_base", {"near_threshold": STRESS}),
+    "threshold-centred, mse_base, near threshold": (squat.ThresholdCentered, "mse_base", {"near_threshold": NEAR}),
     "anchored, published": (squat.Anchored, "published", {}),
     "anchored, calibrated": (squat.Anchored, "calibrated", {}),
     "anchored, percentile 90": (squat.Anchored, "percentile", {"percentile": 90.0}),
     "anchored, mse_base": (squat.Anchored, "mse_base", {}),
     "anchored, mse_base, clip 95": (squat.Anchored, "mse_base", {"clip": 95.0}),
     "anchored, mse_base, clip 80": (squat.Anchored, "mse_base", {"clip": 80.0}),
-    "anchored, mse_base, near threshold": (squat.Anchored, "mse_base", {"near_threshold": STRESS}),
+    "anchored, mse_base, near threshold": (squat.Anchored, "mse_base", {"near_threshold": NEAR}),
     "Lloyd-Max, free": (squat.Uniform, "lloyd_max", {}),
     "Lloyd-Max, free, clip 95": (squat.Uniform, "lloyd_max", {"clip": 95.0}),
     "Lloyd-Max, free, clip 80": (squat.Uniform, "lloyd_max", {"clip": 80.0}),
-    "Lloyd-Max, free, near threshold": (squat.Uniform, "lloyd_max", {"near_threshold": STRESS}),
+    "Lloyd-Max, free, near threshold": (squat.Uniform, "lloyd_max", {"near_threshold": NEAR}),
     "Lloyd-Max, anchored": (squat.Anchored, "lloyd_max", {}),
     "Lloyd-Max, anchored, clip 95": (squat.Anchored, "lloyd_max", {"clip": 95.0}),
     "Lloyd-Max, anchored, clip 80": (squat.Anchored, "lloyd_max", {"clip": 80.0}),
-    "Lloyd-Max, anchored, near threshold": (squat.Anchored, "lloyd_max", {"near_threshold": STRESS}),
+    "Lloyd-Max, anchored, near threshold": (squat.Anchored, "lloyd_max", {"near_threshold": NEAR}),
 }
 
 
@@ -129,7 +129,7 @@ def _table(records: list[dict[str, Any]]) -> list[str]:
         f"Validation accuracy in % over seeds {', '.join(map(str, seeds))}: mean ± standard deviation; weights and",
         "states of the same bits. In brackets, without bias correction: van Rossum distance of the hidden layer's",
         "spikes from the float network's on training data, as a share of the distance of silence. Near threshold:",
-        f"errors there count {STRESS:g} times more. Made by `python -m tools.ptq_methods`, without the test split.",
+        f"errors there count {NEAR:g} times more. Made by `python -m tools.ptq_methods`, without the test split.",
         "",
         f"Float network: {_cell(_values(records, None, 'float', False))}.",
         "",
