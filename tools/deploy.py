@@ -52,7 +52,7 @@ def deploy(record: Record, path: Path, dataset: Any, out: Path, keep: bool) -> R
     net = squat.load(path)
     machine = lower(net, tuple(dataset.input_shape))
     program = compile_network(machine)
-    certificate = prove(net, machine, others={compiled_name(): program.step})
+    certificate = prove(net, machine, others={compiled_name(): program})
     test = dataset.parts["test"]
     comparison = compare(net, machine, batches(test, BATCH), {compiled_name(): program.run})
     report = machine.report()

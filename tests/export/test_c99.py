@@ -80,9 +80,46 @@ def test_the_proof_covers_c(seed):
     net, x = random_network(seed)
     machine = squat.lower(net, tuple(x.shape[2:]))
     program = compile_network(machine)
-    certificate = prove(net, machine, others={"C": program.step})
+    certificate = prove(net, machine, others={"C": program})
     assert certificate.implementations[-1] == "C"
     assert sum(layer.cuts for layer in certificate.layers) == certificate.cuts > 0
+    assert certificate.sums > 0
+
+
+@needs_compiler
+@pytest.mark.parametrize("part", ["weight", "recurrent"])
+def test_the_proof_finds_one_wrong_weight_in_c(part):
+    net = small()
+    machine = squat.lower(net)
+    (layer,) = machine.neuron_layers
+    weight = getattr(layer, part).copy()
+    weight[3, 5] = 7 if weight[3, 5] != 7 else -7
+    wrong = replace(machine, layers=(replace(layer, **{part: weight}), machine.layers[1]))
+    which = "input 5" if part == "weight" else "input spike 5"
+    with pytest.raises(NotEqual, match=f"not equal, in the C: layer '0 RLIF', neuron 3: {which} give the sum"):
+        prove(net, machine, others={"C": compile_network(wrong)})
+
+
+@needs_compiler
+def test_spare_bits_of_a_bitmap_count_for_nothing():
+    """9 inputs are two bytes, of which 7 bits are none."""
+    machine = squat.lower(small())
+    program = compile_network(machine)
+    codes = []
+    for bitmap in ([1, 0], [1, 0xFE]):
+        program._library.squat_reset(program._context)
+        address = ctypes.c_void_p(np.array(bitmap, np.uint8).ctypes.data)
+        program._library.squat_step_bitmap(program._context, address)
+        codes.append([program._library.squat_code(program._context, ctypes.c_uint32(0), ctypes.c_uint32(n)) & 255
+                      for n in range(7)])  # fmt: skip
+    assert codes[0] == codes[1]
+
+
+@needs_compiler
+@pytest.mark.parametrize("bad", [2, 256, -1, 0.5])
+def test_the_host_refuses_what_the_engine_refuses(bad):
+    with pytest.raises(ValueError, match=r"x: (values from|got fractions)"):
+        compile_network(squat.lower(small())).run(np.full((2, 1, 9), bad))
 
 
 @needs_compiler
@@ -94,7 +131,7 @@ def test_the_proof_finds_one_wrong_bound_in_c():
     bound[0, 4] += 2**layer.neurons.shift
     wrong = replace(machine, layers=(replace(layer, neurons=replace(layer.neurons, bound=bound)), machine.layers[1]))
     with pytest.raises(NotEqual, match="training gives code 5, spike 0; the C gives code 4") as error:
-        prove(net, machine, others={"C": compile_network(wrong).step})
+        prove(net, machine, others={"C": compile_network(wrong)})
     assert error.value.counterexample.implementation == "the C"
 
 
@@ -121,6 +158,8 @@ def test_events_out_of_range_change_nothing():
     assert codes() == expected[0]
     assert not step(np.array([1, 9], np.uint16))
     assert not library.squat_step_bytes(context, ctypes.c_void_p(np.full(9, 2, np.uint8).ctypes.data))
+    library.squat_step_held.restype = ctypes.c_bool
+    assert not library.squat_step_held(context)
     assert not library.squat_hold(context, ctypes.c_void_p(np.zeros(9, np.uint8).ctypes.data))
     assert codes() == expected[0]
     assert step(events)
@@ -139,7 +178,7 @@ def test_packed_rows_by_hand():
 # What is refused
 
 
-def test_nothing_is_overwritten(tmp_path):
+def test_nothing_is_overwritten(tmp_path, monkeypatch):
     machine = squat.lower(small())
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
@@ -151,8 +190,13 @@ def test_nothing_is_overwritten(tmp_path):
     with pytest.raises(ValueError, match="does not exist; make it first"):
         squat.export.c(machine, tmp_path / "no" / "folder")
     (tmp_path / "empty").mkdir()
-    squat.export.c(machine, tmp_path / "empty")
-    assert (tmp_path / "empty" / "network.c").exists()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    monkeypatch.chdir(tmp_path / "empty")
+    squat.export.c(machine, ".")
+    assert (tmp_path / "link" / "network.c").exists()
+    with pytest.raises(ValueError, match="is not an empty folder"):
+        squat.export.c(machine, tmp_path / "link")
+    assert {path.name for path in tmp_path.iterdir()} == {"full", "empty", "link"}
 
 
 def test_a_refused_input_leaves_no_folder(tmp_path):
@@ -161,7 +205,7 @@ def test_a_refused_input_leaves_no_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["", "int", "main", "squat_net", "Net", "1net", "a-b", "a" * 25, "a\n"])
+@pytest.mark.parametrize("name", ["", "string", "main", "selftest", "squat_net", "Net", "1net", "a-b", "a" * 25, "a\n"])
 def test_names_that_c_would_not_take(name, tmp_path):
     with pytest.raises(ValueError, match=r"name=.*: expected up to 24 lower-case letters, digits and _"):
         squat.export.c(squat.lower(small()), tmp_path / "c", name=name)

@@ -229,6 +229,27 @@ def test_shifts_are_powers_of_two_of_one_scale():
     assert torch.equal(quantizer.current_scale() / quantizer.scale.min(), 2.0 ** quantizer.shifts())
 
 
+@pytest.mark.parametrize("rule", ["mse", "max"])
+@pytest.mark.parametrize("small", [1e-6, 1e-3, 0.0])
+def test_a_small_channel_costs_the_others_nothing(rule, small):
+    weight = weights(4, (6, 40))
+    weight[0] *= small
+    for training in (False, True):
+        quantizer = fitted(IntWeight(4, "shift", rule), weight).train(training)
+        w_int, scale = quantizer(weight)
+        error = (scale * w_int - weight)[1:].norm() / weight[1:].norm()
+        w_int, scale = fitted(IntWeight(4, "tensor", rule), weight)(weight)
+        assert error < 1.25 * (scale * w_int - weight)[1:].norm() / weight[1:].norm()
+
+
+def test_shifts_refuse_the_scales_of_channels():
+    weight = weights(3)
+    channel, shift = (fitted(IntWeight(4, granularity), weight) for granularity in ("channel", "shift"))
+    shift.load_state_dict(shift.state_dict())
+    with pytest.raises(RuntimeError, match="scale: expected powers of two times one scale, as granularity='shift'"):
+        shift.load_state_dict(channel.state_dict())
+
+
 def test_row_bound_is_exact_and_holds():
     w_int = torch.tensor([[127.0, -127.0, 3.0], [0.0, 1.0, -1.0]])
     assert row_bound(w_int, 1) == 257

@@ -25,7 +25,7 @@ from squat.cli.progress import bar
 if TYPE_CHECKING:
     from squat.data import Dataset
     from squat.export.c99.host import HostMachine
-    from squat.integer import IntegerNetwork
+    from squat.integer import Certificate, IntegerNetwork
 
 
 def check(
@@ -92,14 +92,13 @@ def lower(
     from squat.integer.proof import prove
 
     machine = lowered(network, shape)
-    programs = {name: program.step for name, program in c_program(machine).items()}
-    certificate = prove(network, machine, _say_layer, programs)
+    certificate = prove(network, machine, _say_layer, c_program(machine))
     replace(machine, certificate=certificate).save(out, metadata, overwrite=overwrite)
     sizes = machine.report()
     if as_json:
         output.print_json({"network": str(out), "certificate": certificate.to_json(), **sizes.to_json()})
         return
-    typer.echo(f"proved equal to training: {certificate.cuts} cuts")
+    typer.echo(_proved(certificate))
     typer.echo(str(sizes))
     typer.echo(f"integer network: {out}, {out.stat().st_size} bytes")
 
@@ -128,7 +127,7 @@ def inspect(
         return
     typer.echo(str(report))
     if machine.certificate is not None:
-        typer.echo(f"proved equal to training: {machine.certificate.cuts} cuts")
+        typer.echo(_proved(machine.certificate))
 
 
 def _float_rule(network: Any, shape: tuple[int, ...] | None, found: list[str]) -> list[Any]:
@@ -149,6 +148,11 @@ def _print_obstacles(found: list[str], cuts: list[Any], as_json: bool) -> None:
         typer.echo(f"- {sentence}")
 
 
+def _proved(certificate: Certificate) -> str:
+    sums = f", {certificate.sums} sums" if certificate.sums else ""
+    return f"proved equal to training: {certificate.cuts} cuts{sums} ({', '.join(certificate.implementations)})"
+
+
 def _say_layer(name: str) -> None:
     output.say(f"proving layer {name}")
 
@@ -159,8 +163,7 @@ def _prove_and_say(
     from squat.integer.proof import NotEqual, prove
 
     try:
-        steps = {name: program.step for name, program in programs.items()}
-        certificate = prove(network, machine, _say_layer, steps)
+        certificate = prove(network, machine, _say_layer, programs)
     except NotEqual as error:
         document["counterexample"] = None if error.counterexample is None else asdict(error.counterexample)
         if not as_json:
@@ -175,6 +178,8 @@ def _prove_and_say(
             for layer in certificate.layers
         ]  # fmt: skip
         output.print_table(head, rows, f"equal for every input, {', '.join(certificate.implementations)}:")
+        if certificate.sums:
+            typer.echo(f"synaptic sums of the C compared with the weights: {certificate.sums}")
     return True
 
 

@@ -47,11 +47,14 @@ class Certificate:
         fingerprint: of the network it is about.
         implementations: what was compared, the training loop first.
         layers: in order.
+        sums: synaptic sums of implementations beside the engine that were compared with the weights: each input and
+            recurrent spike alone, none, all, and some at random.
     """
 
     fingerprint: str
     implementations: tuple[str, ...]
     layers: tuple[LayerCertificate, ...]
+    sums: int = 0
 
     @property
     def cuts(self) -> int:
@@ -61,7 +64,8 @@ class Certificate:
     def to_json(self) -> dict[str, Any]:
         """The certificate as JSON values; `from_json` is the inverse."""
         layers = [asdict(layer) for layer in self.layers]
-        return {"fingerprint": self.fingerprint, "implementations": list(self.implementations), "layers": layers}
+        names = list(self.implementations)
+        return {"fingerprint": self.fingerprint, "implementations": names, "layers": layers, "sums": self.sums}
 
     @classmethod
     def from_json(cls, document: Any) -> Certificate:
@@ -80,7 +84,8 @@ class Certificate:
         for name in (document["fingerprint"], *names):
             check_type("certificate", name, str, "text")
         layers = check_type("layers", document["layers"], list, "a list of objects")
-        return cls(document["fingerprint"], tuple(names), tuple(_layer(layer) for layer in layers))
+        sums = check_int("sums", document["sums"], 0)
+        return cls(document["fingerprint"], tuple(names), tuple(_layer(layer) for layer in layers), sums)
 
 
 def _layer(document: Any) -> LayerCertificate:

@@ -56,7 +56,7 @@ def run(net: IntegerNetwork, x: Any, state: State | None, implementation: str) -
     """See `IntegerNetwork.run`."""
     check_choice("implementation", implementation, IMPLEMENTATIONS)
     module = import_module(IMPLEMENTATIONS[implementation])
-    values = _checked_input(net, x)
+    values = checked_input(net, x)
     steps, batch = np.shape(x)[:2]
     carried = _checked_state(net, state, batch)
     total = steps + (state.steps if state else 0)
@@ -88,7 +88,7 @@ def step(net: IntegerNetwork, x: Any, state: State | None, implementation: str) 
     return Result(scores, predictions, output[0], tuple(code[0] for code in codes), after)
 
 
-def _checked_input(net: IntegerNetwork, x: Any) -> np.ndarray:
+def checked_input(net: IntegerNetwork, x: Any) -> np.ndarray:
     """The input as bytes `[T or 1, B, *input_shape]`, one step if it is constant over time."""
     array = np.asarray(x)
     if array.dtype.kind not in "biuf":

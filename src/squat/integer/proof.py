@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from squat.integer.cuts import (
 from squat.integer.lower import evaluating, lower
 from squat.integer.network import IntegerNetwork
 from squat.integer.parts import Layer
+from squat.integer.sums import Sums, compare_sums
 from squat.layers import Conv2d, Linear
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
@@ -75,8 +77,14 @@ class NotEqual(ValueError):
         self.counterexample = counterexample
 
 
-Implementation = Callable[[int], Step]
-"""The neurons of `probe(machine.neuron_layers[index])` as a black box, for every index."""
+class Implementation(Protocol):
+    """Another implementation of an integer network, such as its compiled C (`squat.export.c99.host.HostMachine`)."""
+
+    def step(self, index: int) -> Step:
+        """The neurons of `probe(machine.neuron_layers[index])` as a black box."""
+
+    def sums(self, index: int) -> Sums:
+        """The synaptic sums of `machine.layers[index]` as a black box."""
 
 
 def prove(
@@ -89,19 +97,20 @@ def prove(
 
     For every neuron, code and boundary, the first step included, the integer cut is found by bisection over all
     reachable sums, on the training loop and on each implementation of the machine as black boxes. Weights and readout
-    are compared as they are; no accumulator overflows, by bounds.
+    are compared as they are; no accumulator overflows, by bounds. Of further implementations the synaptic sums are
+    compared too: those of every input and recurrent spike alone, of none, of all, and of some at random.
 
     Args:
         net: the trained network, run on the backend in force.
         machine: what `squat.lower` made of it, or what was read from a file.
         watch: called with the name of each layer before its work.
-        others: further implementations by name, such as compiled C (`squat.export.c99.host.c_steps`).
+        others: further implementations by name, such as compiled C (`squat.export.c99.host.compile_network`).
 
     Returns:
         The certificate; it names the implementations that were compared.
 
     Raises:
-        NotEqual: with a counterexample, if a cut or a spike differs; or if weights or the readout do.
+        NotEqual: with a counterexample, if a cut or a spike differs; or if sums, weights or the readout do.
 
     Example:
         >>> import squat
@@ -109,7 +118,7 @@ def prove(
         >>> prove(net, squat.lower(net)).cuts  # 2 neurons x (4 codes and the first step) x 3 boundaries
         30
     """
-    layers = machine.neuron_layers
+    layers, others = machine.neuron_layers, others or {}
     with torch.no_grad(), evaluating(net):
         boxes = training_steps(net, layers)
         if len(boxes) != len(layers):
@@ -118,11 +127,26 @@ def prove(
         for index, (layer, box) in enumerate(zip(layers, boxes, strict=True)):
             watch(layer.name)
             found = {f"engine ({name})": engine_step(probe(layer), name) for name in ENGINES}
-            found |= {name: step(index) for name, step in (others or {}).items()}
+            found |= {name: other.step(index) for name, other in others.items()}
             certificates.append(_prove_layer(layer, box, found))
     _compare_rest(lower(net, machine.input_shape), machine)
     names = (f"training ({current_backend(torch.device('cpu'))})", *(f"engine ({name})" for name in ENGINES))
-    return Certificate(machine.fingerprint, (*names, *(others or {})), tuple(certificates))
+    sums = sum(_compare_sums(machine, name, other) for name, other in others.items())
+    return Certificate(machine.fingerprint, (*names, *others), tuple(certificates), sums)
+
+
+def _compare_sums(machine: IntegerNetwork, name: str, other: Implementation) -> int:
+    """How many sums of an implementation equal those of the weights; raises if one does not."""
+    total, largest = 0, machine.input_max
+    for index, layer in enumerate(machine.layers):
+        if isinstance(layer, Layer):
+            compared, difference = compare_sums(layer, other.sums(index), largest)
+            if difference:
+                raise NotEqual(f"not equal, in the {name}: {difference}")
+            total, largest = total + compared, 1
+        else:
+            largest *= math.prod(layer.kernel_size)
+    return total
 
 
 def _prove_layer(layer: Layer, trained: Step, others: Mapping[str, Step]) -> LayerCertificate:

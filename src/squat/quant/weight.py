@@ -178,7 +178,8 @@ class WeightQuantizer(nn.Module):
         _check_finite(wide)
         find = max_scale if self.spec.scale == "max" else search_scale
         with torch.autocast(wide.device.type, enabled=False):
-            self._store(_in_shifts(find(_rows(wide, self.spec), self.spec.qmax), self.spec))
+            rows = _rows(wide, self.spec)
+            self._store(_in_shifts(find(rows, self.spec.qmax), rows, self.spec))
 
     def extra_repr(self) -> str:
         """The spec."""
@@ -208,6 +209,15 @@ class WeightQuantizer(nn.Module):
 
     def _broadcast(self, scale: Tensor) -> Tensor:
         return scale.reshape(-1, *[1] * (len(self.weight_shape) - 1)) if scale.dim() else scale
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        shifts = self.shifts()
+        if shifts is not None and not torch.equal(self.scale, self.scale.min() * 2.0**shifts):
+            rest[-1].append(
+                f"{prefix}scale: expected powers of two times one scale, as granularity='shift' has them; the file is "
+                "of a layer with scales of another kind, build the layer with granularity='channel'"
+            )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> WeightQuantizer:
         # A half-precision scale could become 0; the conversion still moves the scale between devices.
@@ -314,16 +324,22 @@ def _rows(weight: Tensor, spec: IntWeight) -> Tensor:
     return weight.reshape(weight.shape[0] if spec.per_channel else 1, -1)
 
 
-def _in_shifts(scale: Tensor, spec: IntWeight) -> Tensor:
-    return power_of_two_multiples(scale) if spec.granularity == "shift" else scale
+def _in_shifts(scale: Tensor, rows: Tensor, spec: IntWeight) -> Tensor:
+    if spec.granularity != "shift":
+        return scale
+    # A row of zeros has no scale of its own: it takes the smallest, so that it moves nobody else's.
+    filled = rows.abs().amax(1, keepdim=True) > 0
+    smallest = torch.where(filled, scale, scale.max()).min() if bool(filled.any()) else scale.min()
+    return power_of_two_multiples(torch.where(filled, scale, smallest))
 
 
 def _followed(rows: Tensor, scale: Tensor, spec: IntWeight) -> Tensor:
     """The scale of the next training forward, in the shape of `scale`."""
     if spec.scale == "max":
-        return _in_shifts(max_scale(rows, spec.qmax), spec).reshape(scale.shape)
+        return _in_shifts(max_scale(rows, spec.qmax), rows, spec).reshape(scale.shape)
     with torch.autocast(rows.device.type, enabled=False):  # which would take the sums in half precision
-        return _in_shifts(lloyd_step(rows, scale.reshape(-1, 1).to(rows.dtype), spec.qmax), spec).reshape(scale.shape)
+        followed = lloyd_step(rows, scale.reshape(-1, 1).to(rows.dtype), spec.qmax)
+        return _in_shifts(followed, rows, spec).reshape(scale.shape)
 
 
 def _check_finite(weight: Tensor) -> None:

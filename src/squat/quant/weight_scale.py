@@ -14,6 +14,7 @@ from torch import Tensor
 CLIP_RATIOS = 128
 LLOYD_STEPS = 32
 LARGEST_SHIFT = 7
+OCTAVE_STEPS = 32
 
 
 def max_scale(rows: Tensor, qmax: int) -> Tensor:
@@ -101,7 +102,10 @@ def _moments(rows: Tensor, scale: Tensor, qmax: int) -> tuple[Tensor, Tensor]:
 
 
 def power_of_two_multiples(scale: Tensor) -> Tensor:
-    """The smallest scale times 1, 2, 4, ... `2**LARGEST_SHIFT`, for each row the nearest on a logarithmic axis.
+    """One scale times 1, 2, 4, ... `2**LARGEST_SHIFT`, for each row the nearest on a logarithmic axis.
+
+    The one scale is the best of `OCTAVE_STEPS` in an octave, by squared distance on that axis. Rows are raised to
+    `2**-LARGEST_SHIFT` of the largest, so that small ones lose resolution and large ones are never clipped.
 
     Args:
         scale: `[R, 1]`, > 0.
@@ -110,8 +114,14 @@ def power_of_two_multiples(scale: Tensor) -> Tensor:
         `[R, 1]`; the ratios to the smallest are exact powers of two.
 
     Example:
-        >>> power_of_two_multiples(torch.tensor([[0.5], [0.75], [1.1]])).flatten()
-        tensor([0.5000, 1.0000, 1.0000])
+        >>> power_of_two_multiples(torch.tensor([[0.5], [1.0], [2.0], [1e-9]])).flatten()
+        tensor([0.5000, 1.0000, 2.0000, 0.0156])
     """
-    base = scale.min()
-    return base * (scale / base).log2().round().clamp(0, LARGEST_SHIFT).exp2()
+    exponent = scale.clamp_min(scale.max() * 2.0**-LARGEST_SHIFT).log2()
+    steps = torch.arange(OCTAVE_STEPS, dtype=scale.dtype, device=scale.device).reshape(-1, 1, 1)
+    offsets = exponent.max() - steps / OCTAVE_STEPS
+    error = exponent - offsets - (exponent - offsets).round()
+    offset = offsets[error.square().sum((1, 2)).argmin()]
+    power = (exponent - offset).round()
+    power = power.clamp_min(power.max() - LARGEST_SHIFT)  # rounding may reach one further
+    return offset.exp2() * power.exp2()

@@ -33,7 +33,7 @@ def export(net: IntegerNetwork, folder: Path | str, *, name: str = "network", ve
 
     Args:
         net: an `IntegerNetwork`.
-        folder: where to; it must not exist, or be empty. It appears whole or not at all.
+        folder: where to; it must not exist, or be empty. A new one appears whole or not at all.
         name: begins every symbol of the network, so that a program can hold several.
         vectors: inputs `[T, B, *input_shape]` whose codes the self-test compares; by default a few random ones.
 
@@ -54,17 +54,17 @@ def export(net: IntegerNetwork, folder: Path | str, *, name: str = "network", ve
     """
     check_type("net", net, IntegerNetwork, "an IntegerNetwork; squat.lower makes one of a trained network")
     check_identifier(name)
-    target = Path(folder)
+    target = Path(folder).resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"{target}: is not an empty folder; choose another name, nothing was written")
-    if not target.absolute().parent.is_dir():
-        raise ValueError(f"{target}: folder {target.absolute().parent} does not exist; make it first")
+    if not target.parent.is_dir():
+        raise ValueError(f"{target}: folder {target.parent} does not exist; make it first")
     inputs = int(np.prod(net.input_shape))
     if inputs > EVENT_LIMIT:
         raise ValueError(f"net: {inputs} inputs, expected at most {EVENT_LIMIT}, since events are named by 16 bits")
     made = make_vectors(net, default_inputs(net) if vectors is None else vectors)
     _write(target, {**_runtime(name), **_generated(net, made, name)})
-    return target
+    return Path(folder)
 
 
 def _runtime(name: str) -> dict[str, str]:
@@ -104,7 +104,7 @@ def _example(net: IntegerNetwork, name: str) -> str:
     if net.input_max > 1:
         declare = f"    static uint8_t input[{name.upper()}_INPUTS]; /* a constant image, here black */"
         before = "    (void)squat_hold(&memory.context, input);"
-        step = "        squat_step_held(&memory.context);"
+        step = "        (void)squat_step_held(&memory.context);"
     else:
         declare = "    static const uint16_t events[] = {0U, 1U}; /* the inputs that spike in a step */"
         before = "    squat_reset(&memory.context);"
@@ -168,15 +168,20 @@ Fingerprint of the network: `{net.fingerprint}`.
 
 
 def _write(target: Path, contents: dict[str, str]) -> None:
-    """All files, put in place in one step."""
-    temporary = Path(tempfile.mkdtemp(dir=target.absolute().parent, prefix=f".{target.name}.", suffix=".tmp"))
+    """All files, put in place in one step; into a folder that is there already, one by one when all are written."""
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
     try:
         for file, text in contents.items():
             path = temporary / file
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
         temporary.chmod(0o755)
-        os.replace(temporary, target)  # of an empty folder too
+        if target.exists():
+            for child in temporary.iterdir():
+                os.replace(child, target / child.name)
+            temporary.rmdir()
+        else:
+            os.replace(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import shutil
 import subprocess
@@ -17,8 +18,10 @@ import numpy as np
 from squat.export.c99.tables import definitions, header
 from squat.export.c99.text import check_identifier
 from squat.export.c99.vectors import runtime_inputs
-from squat.integer import IntegerNetwork
+from squat.integer import IntegerNetwork, Layer
 from squat.integer.cuts import Step, probe
+from squat.integer.engine import checked_input
+from squat.integer.sums import Sums
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
 KINDS = ("SQUAT_BITMAPS", "SQUAT_BYTES", "SQUAT_CONSTANT")
@@ -59,9 +62,10 @@ class HostMachine:
         """Run a batch `[T, B, *input_shape]`, every sample from the start.
 
         Raises:
-            ValueError: for an input that the program refuses.
+            TypeError, ValueError: for an input that the engine refuses.
         """
         net = self.net
+        checked_input(net, x)
         steps, samples = np.shape(x)[:2]
         kind, inputs = runtime_inputs(net, np.asarray(x))
         sizes = [layer.size for layer in net.neuron_layers]
@@ -106,6 +110,28 @@ class HostMachine:
             return after, spikes
 
         return step
+
+    def sums(self, index: int) -> Sums:
+        """The synaptic sums of `net.layers[index]` as a black box, see `squat.integer.sums`."""
+        layer = self.net.layers[index]
+        size = math.prod(layer.output_shape)
+        packed = isinstance(self.net.layers[index - 1], Layer) if index else self.net.input_max == 1
+
+        def sums(x: np.ndarray, spikes: np.ndarray) -> np.ndarray:
+            flat = x.reshape(len(x), -1)
+            inputs = np.packbits(flat > 0, axis=1, bitorder="little") if packed else np.ascontiguousarray(flat)
+            recurrent = (
+                np.packbits(spikes, axis=1, bitorder="little") if spikes.size else np.zeros((len(x), 1), np.uint8)
+            )
+            out = np.empty((len(x), size), np.int32)
+            counts = (ctypes.c_size_t(count) for count in (len(x), inputs.shape[1], recurrent.shape[1]))
+            self._library.host_sums(
+                self._context, ctypes.c_uint32(index), ctypes.c_bool(packed), *counts,
+                *(_address(array) for array in (inputs, recurrent, out)),
+            )  # fmt: skip
+            return out
+
+        return sums
 
     def _by_layer(self, values: np.ndarray, sizes: Sequence[int]) -> tuple[np.ndarray, ...]:
         parts = np.split(np.moveaxis(values, 1, 0), np.cumsum(sizes)[:-1], axis=2)
@@ -176,7 +202,7 @@ def _build(folder: Path, nets: Mapping[str, IntegerNetwork], compiler: str, flag
 
 def _load(path: Path) -> Any:
     library = ctypes.CDLL(str(path))
-    library.host_run.restype = library.host_update.restype = ctypes.c_bool
+    library.host_run.restype = library.host_update.restype = library.host_sums.restype = ctypes.c_bool
     return library
 
 

@@ -29,7 +29,7 @@ enum {{
     {upper}_INPUT_MAX = {net.input_max}{classes}
 }};
 
-extern const squat_network {name};
+extern const squat_network {name}_network;
 
 /* All that changes while the network runs. */
 typedef struct {{
@@ -146,7 +146,7 @@ def _network(net: IntegerNetwork, need: Memory, name: str) -> Iterator[str]:
         if values is not None:
             yield array(f"{name}_readout_{field}", values)
             fields[f"readout_{field}"] = f"{name}_readout_{field}"
-    yield structure("squat_network", name, fields, "const")
+    yield structure("squat_network", f"{name}_network", fields, "const")
 
 
 def _memory_fields(need: Memory) -> Iterator[tuple[str, str, int]]:
@@ -163,5 +163,5 @@ def _initializer(need: Memory, name: str) -> str:
         f"    memory->context.{field} = {f'memory->{field}' if field in present else 'NULL'};"
         for field in ("codes", "spikes", "input", "sums", "held", "output", "scores")
     ]
-    body = "\n".join([f"    memory->context.network = &{name};", *lines, "    squat_reset(&memory->context);"])
+    body = "\n".join([f"    memory->context.network = &{name}_network;", *lines, "    squat_reset(&memory->context);"])
     return f"void {name}_init({name}_memory *memory)\n{{\n{body}\n}}"

@@ -11,10 +11,11 @@ import numpy as np
 from squat.checks import check_type
 
 WIDTH = 110
-KEYWORDS = """
-auto break case char const continue default do double else enum extern float for goto if inline int long main register
-restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
+TAKEN = """
+alloca assert build complex ctype endian errno features fenv float inttypes iso646 limits locale main malloc math memory
+selftest setjmp signal squat stdarg stdbool stddef stdint stdio stdlib string strings tgmath time unistd wchar wctype
 """
+"""Names of files that a project has already, or that a compiler's headers would take it for."""
 
 _TYPES = {"u1": "uint8_t", "u2": "uint16_t", "u4": "uint32_t", "i4": "int32_t", "i8": "int64_t"}
 
@@ -30,10 +31,10 @@ def check_identifier(name: Any) -> str:
         'digits'
     """
     check_type("name", name, str, "text")
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,23}", name) or name in KEYWORDS.split() or name.startswith("squat"):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,23}", name) or name in TAKEN.split() or name.startswith("squat"):
         raise ValueError(
-            f"name={name!r}: expected up to 24 lower-case letters, digits and _, a letter first, no C keyword and not "
-            "squat...; it begins every symbol of the network"
+            f"name={name!r}: expected up to 24 lower-case letters, digits and _, a letter first, not squat... and no "
+            "name of a header such as string; it begins every symbol and names the files of the network"
         )
     return name
 

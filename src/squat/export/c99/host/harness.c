@@ -1,5 +1,6 @@
 /* Runs exported networks on this computer for squat itself: whole batches, and single neurons as black boxes. */
 #include "squat.h"
+#include "squat_sums.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -42,7 +43,7 @@ bool host_run(squat_context *context, const uint8_t *inputs, uint32_t kind, size
             if (kind == 0U) {
                 squat_step_bitmap(context, input);
             } else if (kind == 2U) {
-                squat_step_held(context);
+                (void)squat_step_held(context);
             } else if (!squat_step_bytes(context, input)) {
                 return false;
             }
@@ -105,4 +106,30 @@ bool host_update(const squat_context *context, uint32_t layer_index, uint32_t po
     free(fired);
     free(sums);
     return good;
+}
+
+/* Synaptic sums of a layer for `rows` probes: `inputs` bits or bytes of input (`stride` bytes each), and `recurrent` spikes
+ * (one bit for each neuron, `spike_stride` bytes each). Writes [rows][channels * positions]. False without memory. */
+bool host_sums(const squat_context *context, uint32_t layer_index, bool packed, size_t rows, size_t stride,
+               size_t spike_stride, const uint8_t *inputs, const uint8_t *recurrent, int32_t *out)
+{
+    const squat_layer *const layer = &context->network->layers[layer_index];
+    int32_t *const sums = malloc(layer->channels * sizeof(int32_t));
+    for (size_t row = 0U; (sums != NULL) && (row < rows); row++) {
+        const squat_input input = {&inputs[row * stride], packed};
+        squat_adder adder = squat_new_adder(layer, sums);
+        squat_place place = squat_first_place(layer->window);
+        for (uint32_t position = 0U; position < layer->positions; position++) {
+            (void)memset(sums, 0, layer->channels * sizeof(int32_t));
+            squat_sum_position(&adder, input, &place, &recurrent[row * spike_stride]);
+            for (uint32_t channel = 0U; channel < layer->channels; channel++) {
+                out[(row * layer->size) + ((size_t)channel * layer->positions) + position] = sums[channel];
+            }
+            if (layer->window != NULL) {
+                squat_move(&place, layer->window);
+            }
+        }
+    }
+    free(sums);
+    return sums != NULL;
 }

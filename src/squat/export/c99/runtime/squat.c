@@ -84,8 +84,8 @@ void squat_update(const squat_layer *layer, uint32_t position, const int32_t *su
 /* A layer of synapses, and its neurons where it has any. */
 static void run_synapses(const squat_context *context, const squat_layer *layer, squat_input input, const int32_t *held)
 {
-    uint8_t *const codes = &context->codes[layer->code_offset];
-    uint8_t *const spikes = &context->spikes[layer->spike_offset];
+    uint8_t *const codes = (layer->neurons == NULL) ? NULL : &context->codes[layer->code_offset];
+    uint8_t *const spikes = (layer->neurons == NULL) ? NULL : &context->spikes[layer->spike_offset];
     const bool started = context->started || ((layer->neurons != NULL) && (layer->neurons->start >= 0));
     squat_adder adder = squat_new_adder(layer, context->sums);
     squat_place place = squat_first_place(layer->window);
@@ -96,16 +96,11 @@ static void run_synapses(const squat_context *context, const squat_layer *layer,
             constant += layer->channels;
         } else {
             (void)memset(context->sums, 0, (size_t)layer->channels << 2);
-            squat_add_input(&adder, input, &place);
         }
+        squat_sum_position(&adder, input, &place, spikes);
         if (layer->window != NULL) {
             squat_move(&place, layer->window);
         }
-        if (layer->recurrent != NULL) {
-            squat_set_factor(&adder, layer->recurrent_unit);
-            squat_add_spikes(&adder, layer->recurrent, spikes, layer->size);
-        }
-        squat_flush(&adder);
         if (layer->neurons != NULL) {
             if (position == 0U) { /* the spikes of the step before have been read */
                 (void)memset(spikes, 0, (layer->size + 7U) >> 3);
@@ -185,9 +180,11 @@ static void run(squat_context *context, squat_input input, const int32_t *held)
         } else {
             run_synapses(context, layer, current, constant);
         }
-        current.data = &context->spikes[layer->spike_offset];
-        current.packed = (layer->weight_bits != 0U);
-        constant = NULL;
+        if (layer != network->last) {
+            current.data = &context->spikes[layer->spike_offset];
+            current.packed = (layer->weight_bits != 0U);
+            constant = NULL;
+        }
     }
     context->started = true;
     if (network->readout != SQUAT_NO_READOUT) {
@@ -201,8 +198,12 @@ void squat_reset(squat_context *context)
 {
     const squat_network *const network = context->network;
     const squat_layer *const end = network->last + 1;
-    (void)memset(context->codes, 0, network->code_bytes);
-    (void)memset(context->spikes, 0, network->spike_bytes);
+    if (network->code_bytes != 0U) {
+        (void)memset(context->codes, 0, network->code_bytes);
+    }
+    if (network->spike_bytes != 0U) {
+        (void)memset(context->spikes, 0, network->spike_bytes);
+    }
     for (const squat_layer *layer = network->layers; layer != end; layer++) {
         const squat_neurons *const neurons = layer->neurons;
         if ((neurons != NULL) && (neurons->start >= 0)) {
@@ -277,8 +278,7 @@ bool squat_hold(squat_context *context, const uint8_t *values)
         squat_place place = squat_first_place(layer->window);
         (void)memset(context->held, 0, (size_t)layer->size << 2);
         for (uint32_t position = 0U; position < layer->positions; position++) {
-            squat_add_input(&adder, input, &place);
-            squat_flush(&adder);
+            squat_sum_position(&adder, input, &place, NULL);
             adder.sums += layer->channels;
             if (layer->window != NULL) {
                 squat_move(&place, layer->window);
@@ -288,10 +288,14 @@ bool squat_hold(squat_context *context, const uint8_t *values)
     return good;
 }
 
-void squat_step_held(squat_context *context)
+bool squat_step_held(squat_context *context)
 {
     const squat_input none = {NULL, false};
-    run(context, none, context->held);
+    const bool good = (context->held != NULL);
+    if (good) {
+        run(context, none, context->held);
+    }
+    return good;
 }
 
 uint8_t squat_code(const squat_context *context, uint32_t layer, uint32_t neuron)

@@ -110,7 +110,7 @@ void squat_reset(squat_context *context);
  * False, and nothing changed, if one is out of range. */
 bool squat_step_events(squat_context *context, const uint16_t *events, uint32_t count);
 
-/* One time step from a bitmap of `inputs` bits, lowest bit of the first byte first. */
+/* One time step from a bitmap of `inputs` bits, lowest bit of the first byte first; further bits count for nothing. */
 void squat_step_bitmap(squat_context *context, const uint8_t *bitmap);
 
 /* One time step from bytes, one for each input. False, and nothing changed, if one exceeds the network's input_max. */
@@ -119,9 +119,10 @@ bool squat_step_bytes(squat_context *context, const uint8_t *values);
 /* Constant inputs: `squat_hold` adds up the first layer's sums once, each `squat_step_held` is a time step with them.
  * False, and nothing changed, if a value exceeds input_max, or if the network has no room for it (inputs are spikes). */
 bool squat_hold(squat_context *context, const uint8_t *values);
-void squat_step_held(squat_context *context);
+bool squat_step_held(squat_context *context);
 
-/* Score of a class so far, and the class with the highest, the lowest one of equals. Networks with a readout only. */
+/* Score of a class so far, and the class with the highest, the lowest one of equals. Networks with a readout only.
+ * Scores have 64 bits, which sums reach after tens of millions of steps at the earliest: reset between sequences. */
 int64_t squat_score(const squat_context *context, uint32_t class_index);
 uint32_t squat_prediction(const squat_context *context);
 

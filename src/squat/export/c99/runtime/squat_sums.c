@@ -102,7 +102,7 @@ static void spread(const squat_adder *adder, const uint32_t lanes[4], uint32_t c
     }
 }
 
-void squat_flush(squat_adder *adder)
+static void flush(squat_adder *adder)
 {
     const uint32_t fields = (adder->packing.registers << 5) >> adder->packing.lane_log2;
     uint32_t left = (adder->count == 0U) ? 0U : adder->layer->channels;
@@ -118,10 +118,10 @@ void squat_flush(squat_adder *adder)
     adder->count = 0U;
 }
 
-void squat_set_factor(squat_adder *adder, uint32_t factor)
+static void set_factor(squat_adder *adder, uint32_t factor)
 {
     if (factor != adder->factor) {
-        squat_flush(adder);
+        flush(adder);
         adder->factor = factor;
     }
 }
@@ -131,20 +131,22 @@ static void add_row(squat_adder *adder, const uint32_t *row)
     adder->rows[adder->count] = row;
     adder->count++;
     if (adder->count == adder->packing.limit) {
-        squat_flush(adder);
+        flush(adder);
     }
 }
 
-void squat_add_spikes(squat_adder *adder, const uint32_t *weight, const uint8_t *bitmap, uint32_t bits)
+static void add_spikes(squat_adder *adder, const uint32_t *weight, const uint8_t *bitmap, uint32_t bits)
 {
     const uint32_t step = adder->layer->row_words;
-    const uint32_t *row = weight;
+    const uint32_t whole = bits >> 3;
+    const uint32_t rest = (1U << (bits & 7U)) - 1U; /* bits of the last byte that count */
+    uint32_t row = 0U;
     for (uint32_t byte = 0U; byte < ((bits + 7U) >> 3); byte++) {
-        uint32_t left = bitmap[byte];
-        const uint32_t *at = row;
+        uint32_t left = bitmap[byte] & ((byte < whole) ? 0xFFU : rest);
+        uint32_t at = row;
         while (left != 0U) {
             if ((left & 1U) != 0U) {
-                add_row(adder, at);
+                add_row(adder, &weight[at]);
             }
             left >>= 1;
             at += step;
@@ -222,16 +224,16 @@ squat_place squat_first_place(const squat_window *window)
     return place;
 }
 
-void squat_add_input(squat_adder *adder, squat_input input, const squat_place *place)
+static void add_input(squat_adder *adder, squat_input input, const squat_place *place)
 {
     const squat_layer *const layer = adder->layer;
     const uint32_t largest = input.packed ? 1U : layer->input_max;
     for (uint32_t plane = 0U; (largest >> plane) != 0U; plane++) {
-        squat_set_factor(adder, (uint32_t)layer->input_unit << plane);
+        set_factor(adder, (uint32_t)layer->input_unit << plane);
         if (layer->window != NULL) {
             add_window(adder, input, place, plane);
         } else if (input.packed) {
-            squat_add_spikes(adder, layer->weight, input.data, layer->inputs);
+            add_spikes(adder, layer->weight, input.data, layer->inputs);
         } else {
             add_plane(adder, layer->weight, input.data, layer->inputs, plane);
         }
@@ -247,4 +249,17 @@ squat_adder squat_new_adder(const squat_layer *layer, int32_t *sums)
     adder.count = 0U;
     adder.factor = 1U;
     return adder;
+}
+
+void squat_sum_position(squat_adder *adder, squat_input input, const squat_place *place, const uint8_t *spikes)
+{
+    const squat_layer *const layer = adder->layer;
+    if (input.data != NULL) {
+        add_input(adder, input, place);
+    }
+    if ((layer->recurrent != NULL) && (spikes != NULL)) {
+        set_factor(adder, layer->recurrent_unit);
+        add_spikes(adder, layer->recurrent, spikes, layer->size);
+    }
+    flush(adder);
 }

@@ -54,17 +54,9 @@ static inline int32_t squat_shifted(int32_t value, uint32_t bits)
 
 squat_adder squat_new_adder(const squat_layer *layer, int32_t *sums);
 
-/* What the rows from now on count for. */
-void squat_set_factor(squat_adder *adder, uint32_t factor);
-
-/* Adds the collected rows to the sums and forgets them; after the last row of a position. */
-void squat_flush(squat_adder *adder);
-
-/* Adds the input's part of the sums of one position. */
-void squat_add_input(squat_adder *adder, squat_input input, const squat_place *place);
-
-/* Adds a row of weights for each set bit of a bitmap. */
-void squat_add_spikes(squat_adder *adder, const uint32_t *weight, const uint8_t *bitmap, uint32_t bits);
+/* Adds to the sums of one position what the input below it and, in a recurrent layer, the last spikes give. An input
+ * without data, or spikes that are NULL, add nothing. */
+void squat_sum_position(squat_adder *adder, squat_input input, const squat_place *place, const uint8_t *spikes);
 
 /* The first place of a window (of NULL: nowhere), and the place of the next position. */
 squat_place squat_first_place(const squat_window *window);

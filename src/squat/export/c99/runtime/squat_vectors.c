@@ -55,7 +55,7 @@ bool squat_vector_step(squat_context *context, const squat_vectors *vectors, uin
             good = squat_hold(context, input);
         }
         if (good) {
-            squat_step_held(context);
+            good = squat_step_held(context);
         }
     }
     return good;

@@ -16,6 +16,8 @@ enum { WRAP = 0xFFFFFF, WATCHED = 8192 }; /* the timer has 24 bits; bytes of sta
 extern uint32_t _stack_top;
 
 static const uint32_t PAINT = 0xDEADBEEFU;
+static const uint32_t COUNTED_DOWN = 0x10000U;
+static uint32_t overflows = 0U; /* steps that outlasted the timer, whose ticks are wrong */
 static SELFTEST_MEMORY memory;
 
 static volatile uint32_t *watched_end(void)
@@ -45,9 +47,14 @@ static uint32_t stack_use(uintptr_t from)
 
 static __attribute__((noinline)) bool timed_step(uint32_t sample, uint32_t step, uint32_t *ticks)
 {
+    SYSTICK_VALUE = 0U; /* begin a whole count, so that the flag below says that it was too short */
     const uint32_t begin = SYSTICK_VALUE;
+    (void)SYSTICK_CONTROL;
     const bool good = squat_vector_step(&memory.context, &SELFTEST_VECTORS, sample, step);
     *ticks = (begin - SYSTICK_VALUE) & WRAP;
+    if ((SYSTICK_CONTROL & COUNTED_DOWN) != 0U) {
+        overflows++;
+    }
     return good;
 }
 
@@ -87,9 +94,9 @@ int main(void)
     good = good && (checksum == vectors->checksum);
     good = good && ((vectors->predictions == NULL) || (right == vectors->samples));
     (void)printf("equal %d\nchecksum %lu\nfirst_ticks %lu\ntotal_ticks %lu\nlongest_ticks %lu\nsteps %lu\nstack %lu\n"
-                 "ram %lu\n",
+                 "ram %lu\noverflows %lu\n",
                  good ? 1 : 0, (unsigned long)checksum, (unsigned long)first, (unsigned long)total,
                  (unsigned long)longest, (unsigned long)(vectors->samples * (vectors->steps - 1U)),
-                 (unsigned long)deepest, (unsigned long)sizeof(memory));
+                 (unsigned long)deepest, (unsigned long)sizeof(memory), (unsigned long)overflows);
     return good ? 0 : 1;
 }

@@ -1,0 +1,69 @@
+"""Synaptic sums of a further implementation against the integer weights: every weight alone, then many together.
+
+Sums are linear, so a weight that is added for the wrong input, channel or place shows when its input is alone; lanes
+that overflow show when all are on. Numpy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from squat.integer.parts import Layer
+from squat.integer.plain import synaptic_sums
+
+Sums = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""`sums(x [R, *input_shape], spikes [R, N or 0])`: int32 `[R, *output_shape]`, of bytes and the layer's own spikes."""
+
+CHUNK, RANDOM = 256, 8
+"""Probes at a time, and random ones beside the single inputs."""
+
+
+def probes(layer: Layer, largest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Inputs up to `largest`, and recurrent spikes: each alone (inputs with each of their bits), none, all, random."""
+    neurons = 0 if layer.recurrent is None else layer.size
+    width = layer.inputs + neurons
+    for value in (2**bit for bit in range(largest.bit_length())):
+        # Recurrent spikes have one bit: they are tried once.
+        for at in range(0, width if value == 1 else layer.inputs, CHUNK):
+            rows = np.zeros((min(CHUNK, width - at), width), np.uint8)
+            rows[np.arange(len(rows)), at + np.arange(len(rows))] = value
+            rows[:, layer.inputs :] = rows[:, layer.inputs :] > 0
+            yield _split(layer, rows)
+    generator = np.random.default_rng(0)
+    many = np.zeros((2 + RANDOM, width), np.uint8)
+    many[1] = 1
+    many[2:] = generator.random((RANDOM, width)) < 0.5
+    many[:, : layer.inputs] *= np.uint8(largest)
+    many[2:, : layer.inputs] = generator.integers(0, largest + 1, (RANDOM, layer.inputs))
+    yield _split(layer, many)
+
+
+def _split(layer: Layer, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    inputs = np.ascontiguousarray(rows[:, : layer.inputs]).reshape(-1, *layer.input_shape)
+    return inputs, np.ascontiguousarray(rows[:, layer.inputs :])
+
+
+def compare_sums(layer: Layer, sums: Sums, largest: int) -> tuple[int, str]:
+    """How many sums were compared, and a sentence on the first that differs, empty if none does.
+
+    Args:
+        layer: whose weights.
+        sums: the implementation.
+        largest: input that the layer can get in its network.
+    """
+    compared = 0
+    for x, spikes in probes(layer, largest):
+        expected = synaptic_sums(layer, x[None], None)[0].reshape(len(x), -1).astype(np.int64)
+        if spikes.shape[1]:
+            expected += spikes.astype(np.int64) @ layer.counted_weights(np.int64)[1].T
+        found = sums(x, spikes).reshape(expected.shape)
+        if not np.array_equal(found, expected):
+            row, neuron = (int(place) for place in np.argwhere(found != expected)[0])
+            on = [*np.flatnonzero(x[row]).tolist(), *(f"spike {n}" for n in np.flatnonzero(spikes[row]).tolist())]
+            which = f"input {on[0]}" if len(on) == 1 else f"{len(on)} inputs and spikes"
+            text = f"layer {layer.name!r}, neuron {neuron}: {which} give the sum {found[row, neuron]}"
+            return compared, f"{text}, the weights {expected[row, neuron]}"
+        compared += expected.size
+    return compared, ""
