@@ -12,6 +12,7 @@ import torch
 
 import squat
 from random_networks import random_network
+from squat.export import EXPORTERS
 from squat.export.c99.host import compile_network, compile_networks, find_compiler
 from squat.export.c99.layout import packed_rows
 from squat.integer.proof import NotEqual, prove
@@ -178,24 +179,25 @@ def test_packed_rows_by_hand():
 # What is refused
 
 
-def test_nothing_is_overwritten(tmp_path, monkeypatch):
+@pytest.mark.parametrize("export", EXPORTERS.values(), ids=EXPORTERS)
+def test_nothing_is_overwritten(export, tmp_path, monkeypatch):
     machine = squat.lower(small())
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
     for target in (tmp_path / "full", tmp_path / "full" / "notes.txt"):
         with pytest.raises(ValueError, match="is not an empty folder; choose another name, nothing was written"):
-            squat.export.c(machine, target)
+            export(machine, target)
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["notes.txt"]
     assert (tmp_path / "full" / "notes.txt").read_text() == "mine"
     with pytest.raises(ValueError, match="does not exist; make it first"):
-        squat.export.c(machine, tmp_path / "no" / "folder")
+        export(machine, tmp_path / "no" / "folder")
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "empty")
     monkeypatch.chdir(tmp_path / "empty")
-    squat.export.c(machine, ".")
-    assert (tmp_path / "link" / "network.c").exists()
+    export(machine, ".")
+    assert (tmp_path / "link" / "README.md").exists()
     with pytest.raises(ValueError, match="is not an empty folder"):
-        squat.export.c(machine, tmp_path / "link")
+        export(machine, tmp_path / "link")
     assert {path.name for path in tmp_path.iterdir()} == {"full", "empty", "link"}
 
 
