@@ -32,7 +32,7 @@ def spoken(samples: int, classes: int, seed: int = 0) -> tuple[list, list, np.nd
             seconds = [(times[piece] * float(file["time_unit_s"])).astype(np.float16) for piece in pieces]
             return seconds, [units[piece] for piece in pieces], labels
     seconds = [np.sort(rng.random(400)).astype(np.float16) for _ in labels]
-    return seconds, [(rng.integers(0, 200, 400) + label * 20).astype(np.uint16) for label in labels], labels
+    return seconds, [((rng.integers(0, 200, 400) + label * 20) % 700).astype(np.uint16) for label in labels], labels
 
 
 def write_heidelberg(path: Path, times: list, units: list, labels: np.ndarray | None) -> None:
