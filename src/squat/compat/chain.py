@@ -43,6 +43,7 @@ class _Chain:
         self.steps = self._by_step(layers)
 
     def links(self) -> list[Link]:
+        """The layers of a time step in order, with what they gave; refuses what is no chain."""
         first, last = self.steps[0][0], self.steps[0][-1]
         self._check_no_feedback()
         paths = [[self._path(step, k) for k in range(1, len(step))] for step in self.steps]
