@@ -159,17 +159,11 @@ def test_calibrated_and_checkpointed_over_time(name):
 
 
 @pytest.mark.parametrize("name", [name for name in SEVERAL if not issubclass(SEVERAL[name], squat.RLIF)])
-def test_integer_sums_as_input_run_under_the_float_rule(name):
+def test_integer_sums_as_input_run_under_the_float_rule_on_request(name):
     z = (sequence() * 20).round()
     current = Current(z, torch.tensor(0.05), torch.linspace(0.0, 0.1, FEATURES), 100)
-    neuron = make(name, state=squat.Uniform(4))
+    neuron = make(name, state=squat.Uniform(4), arithmetic="float")
     assert torch.equal(neuron(current)[0], neuron(current.dense())[0])
-
-
-@each_neuron
-def test_the_integer_rule_is_refused(name):
-    with pytest.raises(ValueError, match=rf"arithmetic='integer': expected 'float' for {name}; .*use LIF or RLIF"):
-        make(name, arithmetic="integer")
 
 
 @each_neuron

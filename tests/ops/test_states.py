@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 import squat
 from plain_neuron import largest_error
-from squat.ops.states import StatesConfig, states
+from squat.ops.states import StatesConfig, Sums, states
 from squat.ops.states.registry import EQUATIONS
 
 STEPS, BATCH, NEURONS = 10, 5, 19
@@ -64,6 +65,81 @@ def run(config, inputs, backend, fresh=False):
             w_rec=inputs.get("w_rec"),
             rec_scale=inputs.get("rec_scale"),
         )
+
+
+def integer_cases(equations):
+    """The cases with a spec for every state that the integer rule takes, and whether they recur."""
+    for turn, (config, recurrent) in enumerate(cases(equations)):
+        published = getattr(config.options, "published", False)
+        if config.delayed and not published:
+            specs = tuple(spec or SPECS[1 + (turn + k) % 5] for k, spec in enumerate(config.specs))
+            yield replace(config, specs=specs), recurrent
+
+
+def run_on_integers(config, inputs, backend, seed):
+    """With integer sums for `x`, integer recurrent weights, one scale or one a neuron, and carried codes."""
+    generator = torch.Generator().manual_seed(seed)
+    dtype = inputs["x"].dtype
+    z = torch.randint(-40, 61, (STEPS, BATCH, NEURONS), generator=generator).to(dtype)
+    bias = None if seed % 3 == 1 else inputs["bias"]
+    scale = inputs["scale"] if seed % 2 else inputs["scale"][0]
+    x = (inputs["x"].detach() * 0 + z) * scale
+    theta = inputs["threshold"].expand(1, NEURONS)
+    drop = theta * (1.0 - config.options.zero)
+    own = inputs["own"][:, :1].expand(-1, NEURONS) if seed % 4 == 2 else inputs["own"]
+    units = [0.75 if follows else 1.0 for follows in config.equations.in_thresholds]
+    start = codes = None
+    if seed % 5:
+        codes = torch.stack(
+            [torch.randint(0, 2**spec.bits, (BATCH, NEURONS), generator=generator) for spec in config.specs]
+        ).to(torch.uint8)
+        rows = [spec.levels(unit)[code.int()] for spec, unit, code in zip(config.specs, units, codes, strict=True)]
+        start = torch.stack(rows).to(dtype) + (inputs["start"] - inputs["start"].detach())
+    with squat.ops.backend(backend):
+        return states(
+            x if bias is None else x + bias,
+            torch.cat([theta, drop, own]),
+            inputs["threshold"],
+            config,
+            steps=STEPS,
+            start=start,
+            w_rec=inputs.get("w_rec"),
+            rec_scale=scale if "w_rec" in inputs else None,
+            sums=Sums(z, scale, bias, 60 + 5 * NEURONS),
+            start_codes=codes,
+        )
+
+
+@each_neuron
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_compiled_loops_equal_the_reference_under_the_integer_rule(equations, dtype):
+    """Codes and spikes equal; the gradients are those of the float update, with the states of the integer rule."""
+    seen, fired = 0, 0.0
+    for seed, (config, recurrent) in enumerate(integer_cases(equations)):
+        inputs = leaves(equations, recurrent, dtype, seed)
+        generator = torch.Generator().manual_seed(seed)
+        inputs["scale"] = (torch.rand(NEURONS, generator=generator) * 0.01 + 0.004).to(dtype).requires_grad_()
+        inputs["bias"] = (torch.randn(NEURONS, generator=generator) * 0.1).to(dtype).requires_grad_()
+        if recurrent:
+            del inputs["rec_scale"]
+            inputs["w_rec"] = torch.randint(-5, 6, (NEURONS, NEURONS), generator=generator).to(dtype).requires_grad_()
+        ours, expected = (run_on_integers(config, inputs, name, seed) for name in ("cpu", "reference"))
+        fired += float(ours[0].detach().mean())
+        assert torch.equal(ours[0], expected[0]), f"spikes differ: {config}"
+        assert torch.equal(ours[1], expected[1]), f"states differ: {config}"
+        for code, expected_code in zip(ours[2], expected[2], strict=True):
+            assert torch.equal(code, expected_code)
+        named = zip(inputs, gradients(*ours[:2], inputs), gradients(*expected[:2], inputs), strict=True)
+        for name, gradient, wanted in named:
+            if wanted is None:
+                assert gradient is None, name
+                continue
+            error = largest_error(gradient.double(), wanted.double())
+            # The float32 reference adds up thresholds' terms of both signs in float32, the kernel in float64.
+            assert error <= (1e-10 if dtype == torch.float64 else 1e-4), f"gradient of {name}: {error:.1e}, {config}"
+            seen += int(wanted.any())
+    assert seen > 40, "too few gradients that are not zero"
+    assert fired > 0.5, "hardly a spike"
 
 
 def gradients(out, last, inputs):

@@ -19,7 +19,7 @@ from squat.neurons import AlphaLIF, CubaLIF, RCubaLIF
 
 
 def _arguments(build: Builder, link: Link) -> dict[str, Any]:
-    """Both decays, and the float rule, which is the only one of these neurons.
+    """Both decays.
 
     States that come quantized are so as published: the unquantized current enters the membrane.
     """
@@ -28,7 +28,7 @@ def _arguments(build: Builder, link: Link) -> dict[str, Any]:
     for name in ("alpha", "beta"):
         decay = getattr(theirs, name)
         arguments |= {name: decay_of(link, decay), f"learn_{name}": learned(decay)}
-    return arguments | {"arithmetic": "float", "as_published": arguments["state"] is not None}
+    return arguments | {"as_published": arguments["state"] is not None}
 
 
 def _add(build: Builder, layer: Any, theirs: Any) -> None:

@@ -102,7 +102,7 @@ class _Stage:
 
         product, neuron = self.product, self.neuron
         state, threshold = neuron.state_spec, neuron.threshold
-        integer = product.weight_spec is not None and state is not None and neuron.arithmetic == "integer"
+        integer = product.weight_spec is not None and neuron.integer_states
         if not integer or (isinstance(product, RLIF) and not product.shared_scale) or not float(threshold) > 0:
             return None  # the layers' own steps run them, or refuse them
         w_in, w_rec, scale, bias, bound = product.integer_layer()

@@ -15,7 +15,6 @@ from squat.models.config import NetworkConfig
 from squat.models.network import Network
 from squat.models.readout import READOUT_NAMES
 from squat.neurons import LI, LIF, NEURONS, RLIF
-from squat.neurons.several import SeveralStates
 
 
 def build_network(config: NetworkConfig, seed: int) -> Network:
@@ -86,8 +85,6 @@ def _recurrent(config: NetworkConfig) -> list[nn.Module]:
     neuron: Any = NEURONS[config.neuron or "RLIF"]
     for index, size in enumerate(config.hidden):
         options = {"bias": config.bias, **_input(config, index), **_spiking(config)}
-        if issubclass(neuron, SeveralStates):
-            options["arithmetic"] = "float"  # the only rule that they have
         layers.append(neuron(sizes[index], size, beta=config.beta, threshold=config.threshold, **options))
     return [*layers, Linear(config.hidden[-1], config.classes, config.bias)]
 

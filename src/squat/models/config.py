@@ -51,8 +51,8 @@ class NetworkConfig:
         initial: initial membrane, `"zero"` (off the grid) or `"code_of_zero"`.
         kernel_size: side of the square kernels of `"conv"`, odd.
         pool: side of the square pooling windows of `"conv"`.
-        neuron: neurons of the recurrent layers, `"RCubaLIF"` or `"RALIF"`, with the defaults of their own arguments and
-            under the float rule; None for `"RLIF"`.
+        neuron: neurons of the recurrent layers, `"RCubaLIF"` or `"RALIF"`, with the defaults of their own arguments;
+            None for `"RLIF"`.
         batch_norm: batch normalisation of the hidden layers' currents, folded into their weights, for `"conv"` and
             `"feedforward"`.
         dropout: probability, in [0, 1), that an input of a layer behind the first is dropped for a sequence, for

@@ -13,7 +13,7 @@ from squat.checks import check_choice, check_real, check_type
 from squat.neurons.decays import LEARN_DECAY
 from squat.neurons.lif import DEFAULT_SURROGATE, LIF
 from squat.neurons.rlif import RLIF
-from squat.neurons.several import SeveralStates, checked_spec, float_rule
+from squat.neurons.several import SeveralStates, checked_spec
 from squat.ops.states.alif import EQUATIONS
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight
@@ -26,7 +26,8 @@ class ALIFState(NamedTuple):
     Attributes:
         u: membrane `[B, ...]`.
         adaptation: adaptation `[B, ...]`, in spikes.
-        codes: codes of the membrane, uint8 `[B, ...]`, or None for a float membrane. For inspection: `u` decides.
+        codes: codes of the membrane, uint8 `[B, ...]`, or None for a float membrane. Under the integer rule they
+            decide, else `u`.
         adaptation_codes: codes of the adaptation, or None.
         fresh: no step has run yet; the values do not count.
     """
@@ -96,7 +97,7 @@ class ALIF(_Adaptive, LIF):
         learn_kappa: train kappa; below 0 it counts as 0.
         learn_threshold: train the resting threshold; the levels of the membrane follow it.
         ste: straight-through estimator, `"identity"` or `"clipped"` to the range of the levels.
-        arithmetic: `"float"`, the only rule of neurons with several states; weights may be integer.
+        arithmetic: `"integer"` (the integer rule where weights and both states are quantized) or `"float"`.
         initial: `"zero"` or `"code_of_zero"`.
 
     Raises:
@@ -128,12 +129,12 @@ class ALIF(_Adaptive, LIF):
         learn_kappa: bool = False,
         learn_threshold: bool = False,
         ste: str = "identity",
-        arithmetic: str = "float",
+        arithmetic: str = "integer",
         initial: str = "zero",
     ) -> None:
         super().__init__(
             beta, threshold, state=state, reset=reset, zero_reset="drop_input", surrogate=surrogate,
-            learn_beta=learn_beta, learn_threshold=learn_threshold, ste=ste, arithmetic=float_rule(self, arithmetic),
+            learn_beta=learn_beta, learn_threshold=learn_threshold, ste=ste, arithmetic=arithmetic,
             initial=initial,
         )  # fmt: skip
         self._set_adaptation(rho, kappa, learn_rho, learn_kappa, adaptation_state)
@@ -144,7 +145,7 @@ class RALIF(_Adaptive, RLIF):
 
         x[t] = W_in input[t] + b + W_rec s[t-1]                 then as `ALIF`
 
-    Weights may be integer; they run under the float rule: their exact sums are scaled and added as floats.
+    With integer weights of one shared scale and quantized states the layer runs on the integers that would be deployed.
 
     Args:
         in_features: inputs.
@@ -200,13 +201,13 @@ class RALIF(_Adaptive, RLIF):
         learn_kappa: bool = False,
         learn_threshold: bool = False,
         ste: str = "identity",
-        arithmetic: str = "float",
+        arithmetic: str = "integer",
         initial: str = "zero",
     ) -> None:
         super().__init__(
             in_features, features, beta, threshold, weight=weight, bias=bias, shared_scale=shared_scale,
             recurrence=recurrence, input_scale=input_scale, input_max=input_max, state=state, reset=reset,
             zero_reset="drop_input", surrogate=surrogate, learn_beta=learn_beta, learn_threshold=learn_threshold,
-            ste=ste, arithmetic=float_rule(self, arithmetic), initial=initial,
+            ste=ste, arithmetic=arithmetic, initial=initial,
         )  # fmt: skip
         self._set_adaptation(rho, kappa, learn_rho, learn_kappa, adaptation_state)

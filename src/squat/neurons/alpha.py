@@ -12,7 +12,7 @@ from torch.utils._pytree import _register_namedtuple
 from squat.checks import check_choice, check_type
 from squat.neurons.decays import LEARN_DECAY
 from squat.neurons.lif import DEFAULT_SURROGATE, LIF
-from squat.neurons.several import SeveralStates, checked_spec, float_rule
+from squat.neurons.several import SeveralStates, checked_spec
 from squat.ops.states.alpha import EQUATIONS, AlphaOptions
 from squat.quant.spec import StateSpec
 from squat.surrogate import Surrogate
@@ -25,7 +25,8 @@ class AlphaState(NamedTuple):
         u: membrane `[B, ...]`.
         excitatory: excitatory trace `[B, ...]`.
         inhibitory: inhibitory trace `[B, ...]`, of the opposite sign.
-        codes: codes of the membrane, uint8 `[B, ...]`, or None for a float membrane. For inspection: `u` decides.
+        codes: codes of the membrane, uint8 `[B, ...]`, or None for a float membrane. Under the integer rule they
+            decide, else `u`.
         excitatory_codes: codes of the excitatory trace, or None.
         inhibitory_codes: codes of the inhibitory trace, or None.
         fresh: no step has run yet; the values do not count.
@@ -76,7 +77,8 @@ class AlphaLIF(SeveralStates, LIF):
         learn_beta: the same for beta.
         learn_threshold: train the threshold; the levels follow it.
         ste: straight-through estimator, `"identity"` as published or `"clipped"` to the range of the levels.
-        arithmetic: `"float"`, the only rule of neurons with several states; weights may be integer.
+        arithmetic: `"integer"` (the integer rule where weights and all states are quantized; as published it is the
+            float rule) or `"float"`.
         initial: `"zero"`, off the grid as published, or `"code_of_zero"`.
         as_published: membrane and resets as in snnTorch.
 
@@ -112,13 +114,13 @@ class AlphaLIF(SeveralStates, LIF):
         learn_beta: bool | str = False,
         learn_threshold: bool = False,
         ste: str = "identity",
-        arithmetic: str = "float",
+        arithmetic: str = "integer",
         initial: str = "zero",
         as_published: bool = False,
     ) -> None:
         super().__init__(
             beta, threshold, state=state, reset=reset, zero_reset="drop_input", surrogate=surrogate,
-            learn_beta=learn_beta, learn_threshold=learn_threshold, ste=ste, arithmetic=float_rule(self, arithmetic),
+            learn_beta=learn_beta, learn_threshold=learn_threshold, ste=ste, arithmetic=arithmetic,
             initial=initial,
         )  # fmt: skip
         self.learn_alpha = check_choice("learn_alpha", learn_alpha, LEARN_DECAY)

@@ -132,6 +132,11 @@ class Neuron(Stateful):
         if name in ("state_spec", "surrogate"):  # what traced code can hold of them
             object.__setattr__(self, f"{name}_text", json.dumps(None if value is None else value.to_json()))
 
+    @property
+    def integer_states(self) -> bool:
+        """Whether the states run under the integer rule where the weights are integer too."""
+        return self.state_spec is not None and self.arithmetic == "integer"
+
     def loop_config(self, integer: bool) -> LoopConfig | str:
         """The constants of the loop; where code is traced as the text that `squat.ops.lif.config_of` reads."""
         drop_input, clipped = self.zero_reset == "drop_input", self.ste == "clipped"

@@ -12,7 +12,7 @@ from squat.checks import check_choice, check_type
 from squat.neurons.decays import LEARN_DECAY
 from squat.neurons.lif import DEFAULT_SURROGATE, LIF
 from squat.neurons.rlif import RLIF
-from squat.neurons.several import SeveralStates, checked_spec, float_rule
+from squat.neurons.several import SeveralStates, checked_spec
 from squat.ops.states.cuba import EQUATIONS, CubaOptions
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight
@@ -25,7 +25,8 @@ class CubaState(NamedTuple):
     Attributes:
         u: membrane `[B, ...]`, as stored (without delay, after the reset).
         current: synaptic current `[B, ...]`.
-        codes: codes of the membrane, uint8 `[B, ...]`, or None for a float membrane. For inspection: `u` decides.
+        codes: codes of the membrane, uint8 `[B, ...]`, or None for a float membrane. Under the integer rule they
+            decide, else `u`.
         current_codes: codes of the current, or None.
         fresh: no step has run yet; the values do not count.
     """
@@ -93,7 +94,8 @@ class CubaLIF(_Cuba, LIF):
         learn_beta: the same for beta.
         learn_threshold: train the threshold; the levels follow it.
         ste: straight-through estimator, `"identity"` as published or `"clipped"` to the range of the levels.
-        arithmetic: `"float"`, the only rule of neurons with several states; weights may be integer.
+        arithmetic: `"integer"` (the integer rule where weights and both states are quantized; without delayed reset and
+            as published it is the float rule) or `"float"`.
         initial: `"zero"`, off the grid as published, or `"code_of_zero"`.
         as_published: the unquantized current enters the membrane, as in snnTorch.
 
@@ -128,13 +130,13 @@ class CubaLIF(_Cuba, LIF):
         learn_beta: bool | str = False,
         learn_threshold: bool = False,
         ste: str = "identity",
-        arithmetic: str = "float",
+        arithmetic: str = "integer",
         initial: str = "zero",
         as_published: bool = False,
     ) -> None:
         super().__init__(
             beta, threshold, state=state, reset=reset, zero_reset="drop_input", surrogate=surrogate,
-            learn_beta=learn_beta, learn_threshold=learn_threshold, ste=ste, arithmetic=float_rule(self, arithmetic),
+            learn_beta=learn_beta, learn_threshold=learn_threshold, ste=ste, arithmetic=arithmetic,
             initial=initial,
         )  # fmt: skip
         self._set_current(alpha, learn_alpha, current_state, as_published)
@@ -146,8 +148,8 @@ class RCubaLIF(_Cuba, RLIF):
 
         a_i[t] = (alpha*i[t-1] + W_in x[t] + b) + W_rec s[t-1]          then as `CubaLIF`
 
-    Weights may be integer; they run under the float rule: their exact sums are scaled and added as floats. The reset
-    comes with the step after a spike; snnTorch fails without that delay.
+    With integer weights of one shared scale and quantized states the layer runs on the integers that would be deployed.
+    The reset comes with the step after a spike; snnTorch fails without that delay.
 
     Args:
         in_features: inputs.
@@ -202,7 +204,7 @@ class RCubaLIF(_Cuba, RLIF):
         learn_beta: bool | str = False,
         learn_threshold: bool = False,
         ste: str = "identity",
-        arithmetic: str = "float",
+        arithmetic: str = "integer",
         initial: str = "zero",
         as_published: bool = False,
     ) -> None:
@@ -210,6 +212,6 @@ class RCubaLIF(_Cuba, RLIF):
             in_features, features, beta, threshold, weight=weight, bias=bias, shared_scale=shared_scale,
             recurrence=recurrence, input_scale=input_scale, input_max=input_max, state=state, reset=reset,
             zero_reset="drop_input", surrogate=surrogate, learn_beta=learn_beta, learn_threshold=learn_threshold,
-            ste=ste, arithmetic=float_rule(self, arithmetic), initial=initial,
+            ste=ste, arithmetic=arithmetic, initial=initial,
         )  # fmt: skip
         self._set_current(alpha, learn_alpha, current_state, as_published)

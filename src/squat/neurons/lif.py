@@ -34,7 +34,7 @@ class _Elementwise(Neuron):
             TypeError: for an input that is no floating-point tensor.
             ValueError: for less than three axes, no step or sample, NaN or infinity, or a foreign state.
         """
-        integer = isinstance(x, Current) and self.state_spec is not None and self.arithmetic == "integer"
+        integer = isinstance(x, Current) and self.integer_states
         scale = bias = None
         bound: int | Tensor = 0
         exact = False

@@ -144,8 +144,7 @@ class RLIF(OwnWeights, Neuron):
             )
         values = widened(x[:1] if is_constant(x) else x)
         dtype = values.dtype
-        integer = self._spec is not None and self.state_spec is not None and self.arithmetic == "integer"
-        integer = integer and self.shared_scale
+        integer = self._spec is not None and self.integer_states and self.shared_scale
         options: dict[str, Any]
         if self._spec is None:
             bias = None if self.bias is None else self.bias.to(dtype)

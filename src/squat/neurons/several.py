@@ -11,7 +11,8 @@ from squat.checks import check_type
 from squat.neurons.base import Neuron
 from squat.neurons.lif import check_length
 from squat.operators import outside_graphs
-from squat.ops.states import StatesConfig, states
+from squat.ops.product import FLOAT32_EXACT, check_sums
+from squat.ops.states import StatesConfig, Sums, states
 from squat.ops.states.equations import Equations
 from squat.quant.spec import StateSpec
 
@@ -33,6 +34,13 @@ class SeveralStates(Neuron):
     own_decays: ClassVar[tuple[str, ...]]
     """Which of them are decays."""
     reset_delay = True
+    as_published = False
+
+    @property
+    def integer_states(self) -> bool:
+        """As of `LIF`, where every state has a spec, resets are delayed, and none reads an unquantized one."""
+        complete = all(spec is not None for spec in self.specs)
+        return super().integer_states and complete and self.reset_delay and not self.as_published
 
     @property
     def specs(self) -> tuple[StateSpec | None, ...]:
@@ -88,16 +96,22 @@ class SeveralStates(Neuron):
     ) -> tuple[Tensor, Any]:
         """Output `[T, B, N]` of the loop on currents `[T or 1, B, N]`, and the state in the shape of `batch`."""
         recurrent = {name: options[name] for name in ("w_rec", "rec_scale") if name in options}
-        dtype, neurons = current.dtype, current.shape[2]
+        dtype, neurons, sums = current.dtype, current.shape[2], None
+        if integer:
+            sums = _sums(current, options)
+            current = current * options["scale"].to(dtype)
+            current = current if sums.bias is None else current + options["bias"].to(dtype)
+            recurrent |= {"rec_scale": options["scale"]} if "w_rec" in recurrent else {}
         theta = self.threshold.to(dtype)
         drop = self.dropped(theta) if self.reset == "subtract" else torch.zeros_like(theta)
         own = self.own_parameters()
         for name, values in zip(self.equations.parameters, own, strict=True):
             check_length(name, values, batch[1:])
         parameters = torch.stack([row.to(dtype).expand(neurons) for row in (theta, drop, *own)])
+        start = self._carried(state, batch, dtype)
         out, last, codes = outside_graphs(states)(
-            current, parameters, self.threshold, self.states_config(), steps=steps,
-            start=self._carried(state, batch, dtype), **recurrent,
+            current, parameters, self.threshold, self.states_config(), steps=steps, start=start, sums=sums,
+            start_codes=None if start is None or not integer else self._carried_codes(state, batch), **recurrent,
         )  # fmt: skip
         shaped = {"u": last[-1].reshape(batch), "codes": None if codes[-1] is None else codes[-1].reshape(batch)}
         for name, value, code in zip(self.equations.states[:-1], last, codes, strict=False):
@@ -122,6 +136,29 @@ class SeveralStates(Neuron):
                 )
         return torch.stack([value.to(dtype).flatten(1) for value in values])
 
+    def _carried_codes(self, state: Any, batch: torch.Size) -> Tensor:
+        """Codes of the states to start from, `[S, B, N]`."""
+        if state is None:
+            return torch.stack([self._codes_of_zero(k, batch).flatten(1) for k in range(len(self.specs))])
+        codes = [getattr(state, f"{name}_codes") for name in self.equations.states[:-1]] + [state.codes]
+        if any(code is None or code.dtype != torch.uint8 or code.shape != batch for code in codes):
+            raise ValueError(
+                f"state: codes are missing or not uint8 {tuple(batch)}, but the states are quantized; carry the state "
+                "of the same neuron"
+            )
+        for spec, code in zip(self.specs, codes, strict=True):
+            if spec is not None and int(code.max()) >= 2**spec.bits:
+                raise ValueError(
+                    f"state: code {int(code.max())}, expected codes below {2**spec.bits} for {spec}; the state belongs "
+                    "to another neuron"
+                )
+        return torch.stack([code.flatten(1) for code in codes])
+
+    def _codes_of_zero(self, k: int, batch: torch.Size) -> Tensor:
+        spec, unit = self.specs[k], float(self.threshold.detach()) if self.equations.in_thresholds[k] else 1.0
+        zeros = torch.zeros(batch, device=self.threshold.device)
+        return zeros.to(torch.uint8) if spec is None else spec.encode(zeros, unit)
+
     def _code_of_zero(self, k: int, batch: torch.Size, dtype: torch.dtype) -> Tensor:
         spec, unit = self.specs[k], float(self.threshold.detach()) if self.equations.in_thresholds[k] else 1.0
         zeros = torch.zeros(batch, dtype=dtype, device=self.threshold.device).flatten(1)
@@ -131,14 +168,17 @@ class SeveralStates(Neuron):
         return levels[spec.encode(zeros, unit).int()]
 
 
-def float_rule(neuron: Any, arithmetic: str) -> str:
-    """`arithmetic`, if it is the rule that neurons of several states have."""
-    if arithmetic == "integer":
+def _sums(z: Tensor, options: dict[str, Any]) -> Sums:
+    """What a layer with integer weights hands the loop, checked."""
+    bound, scale, bias = int(options["sum_bound"]), options["scale"], options["bias"]
+    if not options["exact"]:
+        check_sums(z, bound)
+    if "w_rec" in options and bound >= FLOAT32_EXACT and z.dtype == torch.float32:
         raise ValueError(
-            f"arithmetic='integer': expected 'float' for {type(neuron).__name__}; neurons of several states run under "
-            "the float rule, also with integer weights; for a network that is an integer machine use LIF or RLIF"
+            f"recurrent sums can reach {bound}: expected less than {FLOAT32_EXACT} in a float32 network; use fewer or "
+            "smaller inputs, or net.double()"
         )
-    return arithmetic
+    return Sums(z.detach(), scale, bias, bound)
 
 
 def checked_spec(name: str, spec: Any) -> Any:

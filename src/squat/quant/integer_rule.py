@@ -12,7 +12,7 @@ All roundings are made in float64.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -99,13 +99,48 @@ def integer_tables(
         ValueError: if not even `shift = 0` fits 32 bits.
     """
     levels, bound, fires = _level_arrays(spec, threshold)
-    steps = _float64(scale).reshape(-1, 1)
     leak = _float64(beta).reshape(-1, 1) * levels
     drop = np.where(fires, threshold, 0.0) if reset == "subtract" else np.zeros(1)
     if reset == "zero":
         leak[:, fires] = 0.0
+    tables, unit = _on_grid(spec, threshold, leak - drop, scale, bias, sum_bound)
+    if not spec.decays:
+        return tables
+    leak_int, bound_int = np.rint(leak * unit), np.floor(bound * unit)
+    leak_codes, bound_codes = torch.from_numpy(leak_int).long(), torch.from_numpy(bound_int).long()
+    forced = decay_at_least_one_code(leak_codes, bound_codes, torch.from_numpy(levels)).numpy()
+    stuck = (forced != leak_int) & ~(fires & (reset == "zero"))
+    return replace(tables, table=_int32(np.where(stuck, forced - np.rint(drop * unit), tables.table.numpy())))
+
+
+def values_on_grid(
+    spec: StateSpec, threshold: float, values: Tensor, scale: Tensor, bias: Tensor | None, sum_bound: int
+) -> IntegerTables:
+    """What a state holds without input, by code, on the accumulator grid; with boundaries and bias as `integer_tables`.
+
+    Args:
+        spec: state spec.
+        threshold: what its levels refer to.
+        values: float64 `[..., G, 2**bits]`; the `table` of the result has this shape, `G` becoming `N` for per-channel
+            scales.
+        scale: weight scale, 0-dim or `[N]`.
+        bias: float bias `[N]` or None.
+        sum_bound: certain bound of the synaptic sum `|z|`.
+
+    Raises:
+        ValueError: if not even `shift = 0` fits 32 bits.
+    """
+    return _on_grid(spec, threshold, values.numpy(), scale, bias, sum_bound)[0]
+
+
+def _on_grid(
+    spec: StateSpec, threshold: float, values: np.ndarray, scale: Tensor, bias: Tensor | None, sum_bound: int
+) -> tuple[IntegerTables, np.ndarray]:
+    """The tables, and the units of the accumulator in one unit of the membrane, `[H, 1]`."""
+    levels, bound, _ = _level_arrays(spec, threshold)
+    steps = _float64(scale).reshape(-1, 1)
     offset = None if bias is None else _float64(bias)
-    extent = max(np.abs(leak - drop).max(), np.abs(bound).max(), np.abs(levels).max())
+    extent = max(np.abs(values).max(), np.abs(bound).max(), np.abs(levels).max())
     reach = extent / steps.min()
     if offset is not None:
         reach += np.abs(offset / steps[:, 0]).max()
@@ -118,17 +153,10 @@ def integer_tables(
             f"({steps.min():.3g}) is too small beside the threshold ({threshold:.3g}), or the inputs too large"
         )
     unit = 2.0**shift / steps
-    table = np.rint((leak - drop) * unit)
-    bound_int = np.floor(bound * unit)
-    if spec.decays:
-        leak_int = np.rint(leak * unit)
-        leak_codes, bound_codes = torch.from_numpy(leak_int).long(), torch.from_numpy(bound_int).long()
-        forced = decay_at_least_one_code(leak_codes, bound_codes, torch.from_numpy(levels)).numpy()
-        stuck = (forced != leak_int) & ~(fires & (reset == "zero"))
-        table = np.where(stuck, forced - np.rint(drop * unit), table)
     ends = np.stack((np.ceil(levels[0] * unit[:, 0]), np.floor(levels[-1] * unit[:, 0])), axis=-1)
     bias_int = None if offset is None else _int32(np.rint(offset * unit[:, 0]))
-    return IntegerTables(_int32(table), _int32(bound_int), bias_int, _int32(ends), shift)
+    table, bound_int = _int32(np.rint(values * unit)), _int32(np.floor(bound * unit))
+    return IntegerTables(table, bound_int, bias_int, _int32(ends), shift), unit
 
 
 def _float64(values: Tensor) -> np.ndarray:

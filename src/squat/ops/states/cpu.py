@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from squat.ops.encoder import make_encoder
+from squat.ops.encoder import Encoder, make_encoder
 from squat.ops.events import padded_rows
 from squat.ops.lif.cpu import padded_table, presynaptic_first
 from squat.ops.row_sums import SAMPLES
 from squat.ops.states import cpu_backward, cpu_forward
-from squat.ops.states.tables import Quantizer, StatesConfig
+from squat.ops.states.tables import Grid, Quantizer, StatesConfig
 from squat.ops.threads import in_threads
 
 
@@ -33,11 +33,27 @@ class Trajectory(NamedTuple):
     resets: Tensor
 
 
+class KernelGrid(NamedTuple):
+    """`tables.Grid` as the kernels read it; empty for a state without one. `bound` only where rows differ."""
+
+    gain: np.ndarray
+    table: np.ndarray
+    bound: np.ndarray
+    encoder: Encoder
+    bias: np.ndarray
+    shift: int
+    unit: np.ndarray
+
+
 def forward(
-    x: Tensor, parameters: Tensor, start: Tensor, w_rec: Tensor | None, rec_scale: Tensor | None, config: StatesConfig,
-    tables: tuple[Quantizer | None, ...], steps: int, keep_raws: bool,
+    x: Tensor, parameters: Tensor, start: Tensor, start_codes: Tensor | None, w_rec: Tensor | None,
+    rec_scale: Tensor | None, config: StatesConfig, tables: tuple[Quantizer | None, ...],
+    grids: tuple[Grid | None, ...], steps: int, keep_raws: bool,
 ) -> tuple[Tensor, Tensor, Trajectory, bool]:  # fmt: skip
-    """Spikes `[T, B, N]`, last states `[S, B, N]`, the trajectory, and whether every value was finite."""
+    """Spikes `[T, B, N]`, last states `[S, B, N]`, the trajectory, and whether every value was finite.
+
+    Under the integer rule `x` holds the sums, and recurrent ones have no scale.
+    """
     (batch, neurons), dtype = x.shape[1:], x.dtype
     shape = (steps, batch, neurons)
     trajectory = Trajectory(
@@ -51,9 +67,11 @@ def forward(
     no_bounds = np.zeros(1, _numpy_type(dtype))
     encoders = tuple(make_encoder(no_bounds if q is None else q.bound.numpy()) for q in tables)
     codes, values, raws = (tuple(part.numpy() for part in parts) for parts in trajectory[:3])
+    no_codes = torch.empty((0, 0, 0), dtype=torch.uint8)
     finite = in_threads(
         cpu_forward.forward, tasks, steps * batch * neurons, _options(config, dtype), _array(parameters), _array(x),
-        _array(start), encoders, _levels(tables, dtype), presynaptic_first(w_rec, dtype),
+        _array(start), _array(no_codes if start_codes is None else start_codes), encoders, _levels(tables, dtype),
+        tuple(_grid(grid, neurons) for grid in grids), presynaptic_first(w_rec, dtype),
         _per_neuron(rec_scale, neurons, dtype), config.delayed, out.numpy(), codes, values, raws,
         trajectory.resets.numpy(), last.numpy(),
     )  # fmt: skip
@@ -106,6 +124,22 @@ def _slopes(
         ]
         slope = slope_of(margin(o, p, states))
     return table, slope, slope0
+
+
+def _grid(grid: Grid | None, neurons: int) -> KernelGrid:
+    no_rows = np.zeros((0, 0), np.int32)
+    if grid is None:
+        no_bounds, none = make_encoder(np.zeros(1, np.int32)), np.zeros(0, np.int32)
+        return KernelGrid(none, np.zeros((2, 0, 0), np.int32), no_rows, no_bounds, none, 0, np.zeros(0))
+    return KernelGrid(
+        gain=np.array(grid.gain, np.int32),
+        table=_array(grid.table),
+        bound=_array(grid.bound) if len(grid.bound) > 1 else no_rows,
+        encoder=make_encoder(_array(grid.bound[0])),
+        bias=np.zeros(neurons, np.int32) if grid.bias is None else _array(grid.bias.expand(neurons)),
+        shift=grid.shift,
+        unit=_array(grid.unit),
+    )
 
 
 def _room(shape: tuple[int, ...], wanted: bool, dtype: torch.dtype) -> Tensor:

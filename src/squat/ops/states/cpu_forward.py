@@ -102,29 +102,53 @@ def reset_at_once(o, p, s, fired, now):
     fire(o, p, now, fired)
 
 
+@njit(**EXACT)
+def accumulate_row(grid, begin, z, r, s, code, started, acc, raw):
+    """`acc` of a state that takes up sums, see `tables.Grid`, and the same in units of the state, `raw`."""
+    own, own_unit, shift = grid.table.shape[1] > 1, grid.unit.size > 1, np.int32(grid.shift)
+    for n in range(z.size):
+        fired = np.int32(s[n] > 0)
+        total = ((np.int32(z[n]) + np.int32(r[n])) << shift) + grid.bias[begin + n]
+        kept = grid.table[fired, begin + n if own else 0, code[n]] if started else np.int32(0)
+        acc[n] = grid.gain[fired] * total + kept
+        raw[n] = acc[n] / grid.unit[begin + n if own_unit else 0]
+
+
+@njit(**EXACT)
+def encode_integers(grid, begin, size, acc, code, near, pair):
+    """Codes of a row of accumulators; behind its last neuron some valid code, which tables are read with."""
+    if grid.bound.shape[0] > 1:
+        for n in range(code.size):
+            code[n] = np.searchsorted(grid.bound[begin + n], acc[n]) if n < size else 0
+    else:
+        encode_row(acc, grid.encoder, code, near, pair)
+
+
 @njit(nogil=True, **EXACT)
 def forward(
-    begin, end, o, parameters, x, start, encoders, levels, w_rec, rec_scale, delayed, out, codes, values, raws, resets,
-    last,
+    begin, end, o, parameters, x, start, start_codes, encoders, levels, grids, w_rec, rec_scale, delayed, out, codes,
+    values, raws, resets, last,
 ):  # fmt: skip
     """Tasks `begin` to `end`; whether every value was finite.
 
     Fills spikes `out` `[T, B, N]`, the last states `last`, and for each state `k` codes or values. `codes[k]`,
     `values[k]` (float states before a reset without delay), `raws[k]` (before the quantizer) and `resets` (what each
-    step reset) are `[T, B, N]` where they are wanted, else empty.
+    step reset) are `[T, B, N]` where they are wanted, else empty. Under the integer rule `x` holds the sums,
+    `grids[k]` the tables of a state that takes them up, and `start_codes` `[S, B, N]` the codes to start from, if any.
     """
     finite = True
     for task in range(begin, end):
         finite &= walk(
-            task, o, parameters, x, start, encoders, levels, w_rec, rec_scale, delayed, out, codes, values, raws,
-            resets, last,
+            task, o, parameters, x, start, start_codes, encoders, levels, grids, w_rec, rec_scale, delayed, out, codes,
+            values, raws, resets, last,
         )  # fmt: skip
     return finite
 
 
 @njit(**EXACT)
 def walk(
-    task, o, parameters, x, start, encoders, levels, w_rec, rec_scale, delayed, out, codes, values, raws, resets, last
+    task, o, parameters, x, start, start_codes, encoders, levels, grids, w_rec, rec_scale, delayed, out, codes, values,
+    raws, resets, last
 ):  # fmt: skip
     """One sample, or `BLOCK` neurons of it, through time; whether every value was finite."""
     steps, _, neurons = out.shape
@@ -134,12 +158,13 @@ def walk(
     b, begin = task // blocks, (task % blocks) * width
     stop = min(neurons, begin + width)
     size = stop - begin
-    room = w_rec.shape[1] if recurrent else (size + LANES - 1) // LANES * LANES
+    room = ((w_rec.shape[1] if recurrent else size) + LANES - 1) // LANES * LANES
     p = parameters[:, begin:stop]
     before, now, raw = zeros(states, room, x), zeros(states, room, x), zeros(states, room, x)
     rows = zeros(5, room, x)
     s, fired, r, near, poison = rows[0], rows[1], rows[2], rows[3], rows[4]
     code, pair, spikers = np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room + LANES, np.int32)
+    acc, near_acc = np.zeros(room, np.int32), np.zeros(room, np.int32)
     for k in range(states):
         copy_row(start[k, b, begin:stop], before[k, :size])
     fire(o, p, before, s)
@@ -148,14 +173,25 @@ def walk(
         current = x[t if x.shape[0] > 1 else 0, b, begin:stop]
         if recurrent:
             count = list_above(s[:size], x.dtype.type(0), spikers)
-            sum_rows_of(near, 0, w_rec, spikers, 0, count, 0, room)
+            sum_rows_of(near, 0, w_rec, spikers, 0, count, 0, w_rec.shape[1])
             for n in range(size):
                 r[n] = near[n] * rec_scale[n]
+        started = t > 0 or start_codes.size > 0
         for k in range(states):
-            update_row(o, k, p, current, r, s, fired, before, now, raw)
+            integer = grids[k].table.size > 0
+            if integer:
+                if started:
+                    earlier = codes[k][t - 1] if t else start_codes[k]
+                    for n in range(size):
+                        code[n] = earlier[b, begin + n]
+                accumulate_row(grids[k], begin, current, r, s, code, started, acc, raw[k])
+                encode_integers(grids[k], begin, size, acc, code, near_acc, pair)
+            else:
+                update_row(o, k, p, current, r, s, fired, before, now, raw)
             note_not_finite(raw[k, :size], poison)
             if levels[k].size:
-                encode_row(raw[k], encoders[k], code, near, pair)
+                if not integer:
+                    encode_row(raw[k], encoders[k], code, near, pair)
                 lookup_row(levels[k], code, now[k])
                 row = codes[k][t, b, begin:stop]
                 for n in range(size):

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from squat.ops.dispatch import current_backend
 from squat.ops.lif.loop import check_threshold, sum_over_steps, weight_gradients
 from squat.ops.states import reference
-from squat.ops.states.tables import StatesConfig, quantizers
+from squat.ops.states.tables import StatesConfig, Sums, grids, quantizers
 
 
 def states(
@@ -24,6 +24,8 @@ def states(
     start: Tensor | None = None,
     w_rec: Tensor | None = None,
     rec_scale: Tensor | None = None,
+    sums: Sums | None = None,
+    start_codes: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
     """Run neurons of several states through time; `ops/states/reference.py` states the loop.
 
@@ -38,6 +40,9 @@ def states(
         start: carried states `[S, B, N]`; None starts from zero.
         w_rec: recurrent weights `[N, N]` (postsynaptic first), integer-valued if quantized; None without recurrence.
         rec_scale: their scale, 0-dim or `[N]`; None for 1.
+        sums: what `x` is made of, for the integer rule: every state has a spec, resets are delayed. None for the
+            float rule. `x` then is for the gradients only.
+        start_codes: codes of `start`, uint8 `[S, B, N]`, for the integer rule.
 
     Returns:
         Spikes `[T, B, N]`, last states `[S, B, N]`, and for each state its last codes `[B, N]` or None.
@@ -51,7 +56,9 @@ def states(
     check_threshold(threshold)
     theta = float(threshold.detach())
     if x.device.type != "cpu" or current_backend(x.device) != "cpu":
-        out, last, codes, good = reference.run(x, parameters, start, w_rec, rec_scale, config, steps, theta)
+        out, last, codes, good = reference.run(
+            x, parameters, start, w_rec, rec_scale, config, steps, theta, sums, start_codes
+        )
         _check_finite(good)
         return out, last, codes
     need_start = start is not None
@@ -59,7 +66,7 @@ def states(
         start = x.new_zeros(len(config.specs), *x.shape[1:])
     keep_raws = torch.is_grad_enabled() and (config.clipped or threshold.requires_grad)
     out, last, *last_codes = _StatesLoop.apply(
-        x, parameters, start, w_rec, rec_scale, config, steps, theta, need_start, keep_raws
+        x, parameters, start, w_rec, rec_scale, config, steps, theta, need_start, keep_raws, sums, start_codes
     )
     return out, last, tuple(None if code.numel() == 0 else code for code in last_codes)
 
@@ -77,13 +84,16 @@ class _StatesLoop(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, parameters: Tensor, start: Tensor, w_rec: Tensor | None, rec_scale: Tensor | None,
-        config: StatesConfig, steps: int, theta: float, need_start: bool, keep_raws: bool,
+        config: StatesConfig, steps: int, theta: float, need_start: bool, keep_raws: bool, sums: Sums | None,
+        start_codes: Tensor | None,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         from squat.ops.states import cpu
 
         ctx.tables = quantizers(config, theta, x.dtype)
+        machines = (None,) * len(ctx.tables) if sums is None else grids(config, parameters, theta, sums)
+        read, scale = (x, rec_scale) if sums is None else (sums.z, None)
         out, last, trajectory, good = cpu.forward(
-            x, parameters, start, w_rec, rec_scale, config, ctx.tables, steps, keep_raws
+            read, parameters, start, start_codes, w_rec, scale, config, ctx.tables, machines, steps, keep_raws
         )
         _check_finite(good)
         need = ctx.needs_input_grad
@@ -118,5 +128,5 @@ class _StatesLoop(torch.autograd.Function):
             g_w, g_scale = weight_gradients(gx, spikes, 0, s0, w_rec, rec_scale, need[3], need[4])
         return (
             sum_over_steps(gx, ctx.x_steps) if need[0] else None, gp.to(parameters.dtype) if need[1] else None,
-            g_start if need[2] else None, g_w, g_scale, *(None,) * 5,
+            g_start if need[2] else None, g_w, g_scale, *(None,) * 7,
         )  # fmt: skip
