@@ -61,9 +61,7 @@ def check(settings: dict[str, Any]) -> dict[str, bool]:
     machine = squat.lower(net)
     expected = net(torch.from_numpy(x).float())[0].numpy()
     result = machine.run(x)
-    fired = [
-        (codes >= layer.neurons.first).mean() for layer, codes in zip(machine.neuron_layers, result.codes, strict=True)
-    ]
+    fired = [float(neurons.spikes(codes).mean()) for _, neurons, codes in machine.by_layer(result.codes)]
     found = {
         "engine equals training": np.array_equal(result.output, expected),
         "engine equals its specification": np.array_equal(machine.run(x, implementation="numpy").output, expected),

@@ -3,14 +3,48 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import resource
 
 import numpy as np
 from safetensors.numpy import load, save
 
+from squat.integer import load as load_network
 from squat.integer.format import HEADER_KEY, _checksum
 
 NUMBERS = (0, -1, 1, 2, 3, 7, 255, 256, 65536, 2**24, 2**31, 2**62, 2**63, 10**30, 0.5, None, True, "4", [], {})
+
+
+MUTATIONS = int(os.environ.get("SQUAT_MUTATIONS", "300"))
+"""Damaged files that are tried; SQUAT_MUTATIONS=10000 for a long search."""
+
+
+def refuse_damaged_files(machine, folder):
+    """Changes that keep the checksum valid may give another valid network; that one must run."""
+    path, damaged = folder / "net", folder / "damaged"
+    machine.save(path)
+    data, rng, refused = path.read_bytes(), random.Random(0), 0
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(MUTATIONS):
+        damaged.write_bytes(mutate(data, rng))
+        found = loaded(damaged)
+        if found is None:
+            refused += 1
+        else:
+            found.run(np.zeros((2, 1, *found.input_shape), np.uint8), implementation="numpy")
+    assert refused > 0.8 * MUTATIONS
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+def loaded(path):
+    """The network, or None if the file is refused with a message that names it."""
+    try:
+        return load_network(path)
+    except ValueError as error:
+        if not str(error).startswith(f"{path}: "):
+            raise
+        return None
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:

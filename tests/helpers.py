@@ -60,3 +60,15 @@ DEVICES = {name: "cuda" if name == "gpu" and torch.cuda.is_available() else "cpu
 def spec_id(spec: Any) -> str:
     """A readable test id, such as `Anchored-4`, or `float` for None."""
     return "float" if spec is None else f"{type(spec).__name__}-{spec.bits}"
+
+
+def louder(net, factor=3.0):
+    """Weights large enough that neurons fire."""
+    with torch.no_grad():
+        for name, value in net.named_parameters():
+            if "weight" in name:
+                value.mul_(factor)
+    for module in net.modules():
+        if hasattr(module, "set_weight_spec"):
+            module.set_weight_spec(module.weight_spec)
+    return net.eval()

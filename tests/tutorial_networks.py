@@ -279,7 +279,7 @@ class SynapticCurrents(nn.Module):
 
 
 def synaptic_currents() -> Any:
-    return SynapticCurrents(), spikes(STEPS, BATCH, 40), {"lowers": "RCubaLIF"}
+    return SynapticCurrents(), spikes(STEPS, BATCH, 40), {}
 
 
 def alpha_neurons() -> Any:
@@ -287,7 +287,7 @@ def alpha_neurons() -> Any:
         *(nn.Linear(40, 20), snntorch.Alpha(alpha=0.9, beta=0.8, threshold=0.3, init_hidden=True)),
         *(nn.Linear(20, 8), snntorch.Leaky(0.9, threshold=0.3, init_hidden=True)),
     )
-    return net, spikes(STEPS, BATCH, 40), {"lowers": "AlphaLIF"}
+    return net, spikes(STEPS, BATCH, 40), {}
 
 
 def static_input() -> Any:

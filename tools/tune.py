@@ -19,8 +19,8 @@ from squat.ablation.tune import Tuned, tune
 
 GRIDS: dict[str, dict[str, Any]] = {
     "digits": {"epochs": 10, "learning_rates": (1e-3, 2e-3, 4e-3, 8e-3), "betas": (0.9, 0.95)},
-    "digits-rcubalif": {"epochs": 10, "learning_rates": (2e-3, 4e-3, 8e-3), "betas": (0.8, 0.9, 0.95)},
-    "digits-ralif": {"epochs": 10, "learning_rates": (2e-3, 4e-3, 8e-3), "betas": (0.8, 0.9, 0.95)},
+    "digits-rcubalif": {"epochs": 10, "learning_rates": (1e-3, 2e-3, 4e-3), "betas": (0.5, 0.65, 0.8)},
+    "digits-ralif": {"epochs": 10, "learning_rates": (2e-3, 4e-3, 8e-3), "betas": (0.6, 0.7, 0.8, 0.9)},
     "fashion": {"epochs": 3, "learning_rates": (5e-4, 1e-3, 2e-3), "betas": (0.9, 0.95)},
     "nmnist": {"epochs": 6, "learning_rates": (2e-3, 4e-3, 8e-3), "betas": (0.8, 0.9, 0.95)},
 }

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import squat
-from helpers import spec_id
+from helpers import louder, spec_id
 from squat.integer import IntegerNetwork
 from squat.integer.engine import IMPLEMENTATIONS
 from squat.layers import SumPool2d
@@ -32,18 +32,6 @@ SPECS += [squat.Uniform(3), squat.Anchored(5), squat.Uniform(2, 0.0, 3.0), squat
 
 def spikes(*shape, rate=0.3):
     return (torch.rand(shape) < rate).float()
-
-
-def louder(net, factor=3.0):
-    """Weights large enough that neurons fire."""
-    with torch.no_grad():
-        for name, value in net.named_parameters():
-            if "weight" in name:
-                value.mul_(factor)
-    for module in net.modules():
-        if hasattr(module, "set_weight_spec"):
-            module.set_weight_spec(module.weight_spec)
-    return net.eval()
 
 
 @torch.no_grad()

@@ -167,14 +167,13 @@ def test_integer_sums_as_input_run_under_the_float_rule_on_request(name):
 
 
 @each_neuron
-def test_lower_refuses_with_what_to_use_instead(name):
+def test_lowers(name):
     weight = squat.IntWeight(4)
     recurrent = issubclass(SEVERAL[name], squat.RLIF)
     neuron = make(name, state=squat.Uniform(4), **({"weight": weight} if recurrent else {}))
     before = [] if recurrent else [squat.Linear(FEATURES, FEATURES, weight=weight)]
     net = squat.Sequential(*before, neuron, squat.Linear(FEATURES, 3, weight=weight))
-    with pytest.raises(ValueError, match=rf"\({name}\): has states that no integer layer has; train it with LIF, or"):
-        squat.lower(net)
+    assert squat.lower(net).neuron_layers[0].neurons.names == neuron.equations.states
 
 
 @each_neuron

@@ -47,8 +47,10 @@ def _rsynaptic(build: Builder, link: Link) -> None:
 
 
 def _alpha(build: Builder, link: Link) -> None:
-    """Always as published: snnTorch's resets of this neuron differ from squat's."""
-    _add(build, AlphaLIF(**_arguments(build, link) | {"as_published": True}), link.module)
+    """As published with a reset by subtraction too, since snnTorch's differs from squat's."""
+    arguments = _arguments(build, link)
+    arguments["as_published"] |= arguments["reset"] == "subtract"
+    _add(build, AlphaLIF(**arguments), link.module)
 
 
 CONVERTERS: dict[str, Converter] = {

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from squat.integer.engine import Result, pooled
 from squat.integer.network import IntegerNetwork
-from squat.integer.parts import Layer, Pool
+from squat.integer.parts import Layer, Neurons, Pool
+from squat.integer.plain import Codes
+from squat.integer.states import States, SummedState
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class Activity:
         multiplications: products of input values and weights (pixels); one step's worth where the input is constant.
         state_reads, state_writes: of one code each.
         adds: synaptic operations, and those of the bias and of the table's entry.
-        compares: with boundaries, as many as a code has bits.
+        compares: with boundaries, as many as a code has bits. A state that is looked up needs none.
         membrane_updates: codes that change (NeuroBench).
-        occupancy: share of every code, over neurons and steps.
+        occupancy: share of every code, over neurons and steps; of the state that fires, where there are several.
         saturation: share of the lowest and the highest code together.
     """
 
@@ -74,20 +76,20 @@ def fan_out(layer: Layer, weight: np.ndarray) -> np.ndarray:
     return reached[:, top : top + height, left : left + width]
 
 
-def _walk(net: IntegerNetwork, x: np.ndarray, result: Result) -> Iterator[tuple[Layer, np.ndarray, np.ndarray | None]]:
+def _walk(net: IntegerNetwork, x: np.ndarray, result: Result) -> Iterator[tuple[Layer, np.ndarray, Codes | None]]:
     """Every layer with its input, of one step if that is constant, and its codes."""
-    values, codes = x[:1] if x.strides[0] == 0 else x, iter(result.codes)
+    values, codes = x[:1] if x.strides[0] == 0 else x, net.by_layer(result.codes)
     for layer in net.layers:
         if isinstance(layer, Pool):
             values = pooled(layer, values)
             continue
-        own = None if layer.neurons is None else next(codes)
+        own = None if layer.neurons is None else next(codes)[2]
         yield layer, values.reshape(*values.shape[:2], *layer.input_shape), own
         if own is not None and layer.neurons is not None:
-            values = (own >= layer.neurons.first).astype(np.uint8)
+            values = layer.neurons.spikes(own).astype(np.uint8)
 
 
-def _activity(net: IntegerNetwork, layer: Layer, x: np.ndarray, codes: np.ndarray | None, steps: int) -> Activity:
+def _activity(net: IntegerNetwork, layer: Layer, x: np.ndarray, codes: Codes | None, steps: int) -> Activity:
     samples, size = x.shape[1], layer.size
     multiplied = layer is net.layers[0] and layer.input_max > 1
     events = float((x != 0).sum()) / samples
@@ -104,14 +106,15 @@ def _activity(net: IntegerNetwork, layer: Layer, x: np.ndarray, codes: np.ndarra
             dense_operations=dense, multiplications=products, adds=synaptic, **unused,
         )  # fmt: skip
     machine = layer.neurons
-    spikes = (codes >= machine.first).reshape(steps, samples, size)
+    spikes = machine.spikes(codes).reshape(steps, samples, size)
     if layer.recurrent is not None:
         before = spikes[:-1].sum((0, 1), dtype=np.int64)
         synaptic += float(before @ (layer.recurrent != 0).sum(0)) / samples
         events += float(before.sum()) / samples
         dense += float(steps * size * size)
-    occupancy = np.bincount(codes.reshape(-1), minlength=machine.codes) / codes.size
-    reads = (steps - (machine.start is None)) * size
+    occupancy = np.bincount(codes[-1].reshape(-1), minlength=machine.codes) / codes[-1].size
+    updates, later = steps * size, (steps - (machine.starts is None)) * size
+    work = _work(machine)
     return Activity(
         name=layer.name,
         spike_rate=float(spikes.mean()),
@@ -120,11 +123,27 @@ def _activity(net: IntegerNetwork, layer: Layer, x: np.ndarray, codes: np.ndarra
         synaptic_operations=synaptic,
         dense_operations=dense,
         multiplications=products,
-        state_reads=float(reads),
-        state_writes=float(steps * size),
-        adds=synaptic + reads + (0 if machine.bias is None else steps * size),
-        compares=float(steps * size * machine.bits),
-        membrane_updates=float((codes[1:] != codes[:-1]).sum()) / samples,
+        state_reads=float(later * len(codes)),
+        state_writes=float(updates * len(codes)),
+        adds=synaptic + later * work.tables + updates * work.biases,
+        compares=float(updates * work.compares),
+        membrane_updates=sum(float((own[1:] != own[:-1]).sum()) for own in codes) / samples,
         occupancy=tuple(occupancy.tolist()),
         saturation=float(occupancy[0] + occupancy[-1]),
     )
+
+
+class _Work(NamedTuple):
+    """Adds and compares of a neuron in a step: tables that are added, biases, compares with boundaries."""
+
+    tables: int
+    biases: int
+    compares: int
+
+
+def _work(machine: Neurons | States) -> _Work:
+    if isinstance(machine, Neurons):
+        return _Work(1, int(machine.bias is not None), machine.bits)
+    summed = [state for state in machine.states if isinstance(state, SummedState)]
+    biases = sum(state.bias is not None for state in summed)
+    return _Work(len(summed), biases, sum(state.bits for state in summed))

@@ -14,6 +14,7 @@ from squat.integer.network import IntegerNetwork
 from squat.layers.current import Current
 from squat.models.network import Network
 from squat.models.readout import predict, tied
+from squat.neurons.state import codes_of
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,7 @@ def compare(
         The comparison; after a difference no further batch is read.
     """
     training, samples, codes, right, integer_right, ties = net.training, 0, 0, 0, 0, 0
-    spikes = {
-        layer.name: 0 for layer in machine.neuron_layers if layer.neurons and layer.neurons.first < layer.neurons.codes
-    }
+    spikes = {layer.name: 0 for layer in machine.neuron_layers if layer.neurons and layer.neurons.fires}
     divergence = None
     net.eval()
     try:
@@ -120,9 +119,9 @@ def compare(
             right += int((trained.predictions == labels).sum())
             integer_right += int((np.asarray(result.predictions) == labels.numpy()).sum())
             ties += int(tied(trained.scores).sum())
-            for layer, own in zip(machine.neuron_layers, result.codes, strict=True):
-                if layer.neurons is not None and layer.name in spikes:
-                    spikes[layer.name] += int((own >= layer.neurons.first).sum())
+            for layer, neurons, own in machine.by_layer(result.codes):
+                if layer.name in spikes:
+                    spikes[layer.name] += int(neurons.spikes(own).sum())
             if divergence is not None:
                 break
     finally:
@@ -147,7 +146,7 @@ class _Trained:
         states, steps, outputs = None, [], []
         for step in x:
             output, states = net.layers(step[None], states)
-            steps.append([state.codes.flatten(1).numpy() for state in states if state is not None])
+            steps.append([codes.flatten(1).numpy() for state in states for codes in codes_of(state)])
             outputs.append((output.z if isinstance(output, Current) else output)[0].flatten(1).numpy())
         self.codes = [np.stack(layer) for layer in zip(*steps, strict=True)]
         self.output = np.stack(outputs)
@@ -160,12 +159,10 @@ def _first_difference(
     trained: _Trained, machine: IntegerNetwork, found: Any, implementation: str, offset: int
 ) -> Divergence | None:
     """The earliest step, and there the first layer, sample and neuron."""
-    pairs = [
-        (layer.name, "code", *both)
-        for layer, *both in zip(machine.neuron_layers, trained.codes, found.codes, strict=True)
-    ]
+    names = [layer.name for layer in machine.neuron_layers if layer.neurons for _ in layer.neurons.widths]
+    pairs = [(name, "code", *both) for name, *both in zip(names, trained.codes, found.codes, strict=True)]
     last = machine.last.neurons
-    if trained.sums or (last is not None and last.first < last.codes):
+    if trained.sums or (last is not None and last.fires):
         pairs.append((machine.last.name, "sum" if trained.sums else "spike", trained.output, found.output))
     differences = [
         (int(where[0]), order, layer, quantity, values, other, where)

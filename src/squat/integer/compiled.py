@@ -6,11 +6,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numba import get_num_threads
 
 from squat.integer.kernels import convolution_sums, event_sums, spiking_layer
-from squat.integer.parts import Layer
-from squat.integer.plain import per_neuron
+from squat.integer.parts import Layer, Neurons
+from squat.integer.plain import Codes, per_neuron
+from squat.integer.states import ComputedState, States, SummedState
+from squat.integer.states_kernel import StateTables, layer_of_states
 from squat.ops.encoder import Encoder, make_encoder
+from squat.ops.pool import on_threads
 from squat.ops.row_sums import padded
 from squat.ops.simd import LANES
 
@@ -42,7 +46,7 @@ def synaptic_sums(layer: Layer, x: np.ndarray, first: int | None) -> np.ndarray:
     return out.reshape(*x.shape[:2], layer.size)
 
 
-def layer_codes(layer: Layer, x: np.ndarray, first: int | None, codes: np.ndarray | None, steps: int) -> np.ndarray:
+def layer_codes(layer: Layer, x: np.ndarray, first: int | None, codes: Codes | None, steps: int) -> Codes:
     """As in `plain.py`; the events of a layer without kernels are added in the loop over time."""
     batch, constant = x.shape[1], len(x) < steps
     if layer.is_convolution or constant or not _is_binary(layer, first):
@@ -51,26 +55,43 @@ def layer_codes(layer: Layer, x: np.ndarray, first: int | None, codes: np.ndarra
     else:
         events = np.ascontiguousarray(x).reshape(steps, batch, layer.inputs)
         out = _run(layer, events, first or 1, np.empty((0, 0, 0), np.int32), codes, steps)
-    return out.reshape(steps, batch, *layer.output_shape)
+    return tuple(state.reshape(steps, batch, *layer.output_shape) for state in out)
 
 
-def neuron_codes(layer: Layer, z: np.ndarray, codes: np.ndarray | None, steps: int) -> np.ndarray:
+def neuron_codes(layer: Layer, z: np.ndarray, codes: Codes | None, steps: int) -> Codes:
     """As in `plain.py`."""
     return _run(layer, np.empty((0, z.shape[1], 0), np.uint8), 1, np.ascontiguousarray(z), codes, steps)
 
 
-def _run(layer: Layer, x: np.ndarray, first: int, z: np.ndarray, codes: np.ndarray | None, steps: int) -> np.ndarray:
-    machine, tables = layer.neurons, _machine(layer)
+def _run(layer: Layer, x: np.ndarray, first: int, z: np.ndarray, codes: Codes | None, steps: int) -> Codes:
+    machine = layer.neurons
     if machine is None:
         raise ValueError(f"{layer.name}: has no neurons")
-    out = np.empty((steps, x.shape[1], layer.size), np.uint8)
+    shape = (steps, x.shape[1], layer.size)
     weight = _event_rows(layer, x.size > 0, layer.recurrent is not None)
-    start = np.zeros((0, 0), np.uint8) if codes is None else np.ascontiguousarray(codes)
+    if isinstance(machine, States):
+        return _run_states(layer, machine, x, first, weight, z, codes, shape)
+    tables, out = _machine(layer), np.empty(shape, np.uint8)
+    start = np.zeros((0, 0), np.uint8) if codes is None else np.ascontiguousarray(codes[0])
     spiking_layer(
         x, first, x.shape[2], weight, z, start, codes is None, np.int32(machine.shift), tables.table, tables.encoder,
         tables.bound, tables.bias, machine.first, machine.drop_input, out,
     )  # fmt: skip
-    return out
+    return (out,)
+
+
+def _run_states(
+    layer: Layer, machine: States, x: np.ndarray, first: int, weight: np.ndarray, z: np.ndarray, codes: Codes | None,
+    shape: tuple[int, ...],
+) -> Codes:  # fmt: skip
+    out = np.empty((len(machine.states), *shape), np.uint8)
+    start = np.zeros((0, 0, 0), np.uint8) if codes is None else np.stack(codes)
+    ruler = -1 if machine.ruler is None else machine.ruler
+    on_threads(
+        get_num_threads(), layer_of_states, shape[1], x, first, x.shape[2], weight, z, start, _state_tables(layer),
+        machine.first, ruler, out,
+    )  # fmt: skip
+    return tuple(out)
 
 
 def _is_binary(layer: Layer, first: int | None) -> bool:
@@ -79,10 +100,45 @@ def _is_binary(layer: Layer, first: int | None) -> bool:
 
 
 @lru_cache(maxsize=64)
+def _state_tables(layer: Layer) -> tuple[StateTables, ...]:
+    machine, size = layer.neurons, layer.size
+    if not isinstance(machine, States):
+        raise ValueError(f"{layer.name}: its neurons have one state")
+    return tuple(
+        _summed(state, size) if isinstance(state, SummedState) else _computed(state, size) for state in machine.states
+    )
+
+
+def _summed(state: SummedState, size: int) -> StateTables:
+    bound = per_neuron(state.bound, size) if len(state.bound) > 1 else state.bound[:0]
+    bias = np.zeros(1, np.int32) if state.bias is None else state.bias
+    return StateTables(
+        gain=np.array(state.gain, np.int32),
+        values=np.stack([per_neuron(rows, size) for rows in state.table]),
+        bound=np.ascontiguousarray(bound),
+        encoder=make_encoder(state.bound[0]),
+        bias=np.resize(per_neuron(bias, size), size),
+        shift=state.shift,
+        sources=np.zeros(0, np.int64),
+        codes=np.zeros((0, 0, 0), np.uint8),
+        fresh=0,
+    )
+
+
+def _computed(state: ComputedState, size: int) -> StateTables:
+    none = np.zeros(0, np.int32)
+    return StateTables(
+        gain=none, values=np.zeros((2, 0, 0), np.int32), bound=np.zeros((0, 0), np.int32),
+        encoder=make_encoder(np.zeros(1, np.int32)), bias=none, shift=0,
+        sources=np.array(state.sources, np.int64), codes=per_neuron(state.table, size), fresh=2**state.bits,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=64)
 def _machine(layer: Layer) -> Machine:
     neurons = layer.neurons
-    if neurons is None:
-        raise ValueError(f"{layer.name}: has no neurons")
+    if not isinstance(neurons, Neurons):
+        raise ValueError(f"{layer.name}: its neurons have several states")
     size = layer.size
     table = np.pad(neurons.table, ((0, 0), (0, max(0, LANES - neurons.codes))))
     own = len(neurons.bound) > 1

@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from squat.integer.copy_states import copy_states
 from squat.integer.parts import Layer, Neurons, Shape
+from squat.integer.states import States
 from squat.layers import Conv2d, Linear
 from squat.neurons import RLIF
+from squat.neurons.several import SeveralStates
 from squat.ops.lif.tables import code_tables
 
 TABLE_LIMIT = 2**16
@@ -40,7 +43,7 @@ def copy_weighted(module: Linear | Conv2d, neuron: Any, name: str, shape: Shape)
     )  # fmt: skip
     if neuron is not None:
         scale, bias = neuron.receive(scale), None if bias is None else neuron.receive(bias)
-        layer = replace(layer, neurons=_copy_neurons(neuron, w_int.dtype, scale, bias, int(bound), layer))
+        layer = replace(layer, neurons=_copy(neuron, w_int.dtype, scale, bias, int(bound), layer))
     return layer, scale, bias
 
 
@@ -60,7 +63,7 @@ def copy_recurrent(module: RLIF, name: str) -> Layer:
         name, (module.in_features,), w_in, quantizer.spec.bits, module.input_max, w_rec, input_unit, recurrent_unit,
         stride=(1, 1), padding=(0, 0), neurons=None, weight_shift=weight_shift,
     )  # fmt: skip
-    return replace(layer, neurons=_copy_neurons(module, joined.dtype, scale, bias, bound, layer))
+    return replace(layer, neurons=_copy(module, joined.dtype, scale, bias, bound, layer))
 
 
 def _unshifted(w_int: Tensor, quantizer: Any) -> tuple[np.ndarray, np.ndarray | None]:
@@ -70,6 +73,14 @@ def _unshifted(w_int: Tensor, quantizer: Any) -> tuple[np.ndarray, np.ndarray | 
         return _array(w_int, torch.int8), None
     stored = w_int.detach().long() >> shifts.reshape(-1, *[1] * (w_int.dim() - 1))
     return _array(stored, torch.int8), _array(shifts, torch.int8)
+
+
+def _copy(
+    neuron: Any, dtype: torch.dtype, scale: Tensor, bias: Tensor | None, bound: int, layer: Layer
+) -> Neurons | States:
+    if isinstance(neuron, SeveralStates):
+        return copy_states(neuron, dtype, scale, bias, bound, layer.size // layer.channels)
+    return _copy_neurons(neuron, dtype, scale, bias, bound, layer)
 
 
 def _copy_neurons(

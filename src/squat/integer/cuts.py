@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from squat.integer import compiled, plain
-from squat.integer.parts import Layer
+from squat.integer.parts import Layer, Neurons
 from squat.integer.plain import per_neuron
 
 Step = Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray]]
@@ -30,7 +30,7 @@ def probe(layer: Layer) -> Layer:
     machine = layer.neurons
     if machine is None:
         raise ValueError(f"{layer.name}: has no neurons")
-    if layer.is_convolution and len(machine.table) <= layer.channels:
+    if layer.is_convolution and max(machine.rows().values()) <= layer.channels:
         layer = replace(layer, input_shape=layer.weight.shape[1:], stride=(1, 1), padding=(0, 0))
     return replace(layer, recurrent=None if layer.recurrent is None else np.zeros_like(layer.recurrent))
 
@@ -38,14 +38,14 @@ def probe(layer: Layer) -> Layer:
 def engine_step(layer: Layer, implementation: str) -> Step:
     """The engine's neurons of a `probe` as a black box."""
     machine, module = layer.neurons, ENGINES[implementation]
-    if machine is None:
-        raise ValueError(f"{layer.name}: has no neurons")
+    if not isinstance(machine, Neurons):
+        raise ValueError(f"{layer.name}: has no neurons of one state")
     first, start = machine.first, machine.start
 
     def step(z: np.ndarray, codes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         current = codes if codes is not None or start is None else np.full(len(z), start, np.uint8)
         before = None if current is None else np.repeat(current[:, None], z.shape[1], axis=1)
-        after = module.neuron_codes(layer, z[None], before, 1)[0]
+        after = module.neuron_codes(layer, z[None], None if before is None else (before,), 1)[0][0]
         return after, (after >= first).astype(np.uint8)
 
     return step
@@ -120,7 +120,7 @@ def dead_codes(layer: Layer) -> int:
     The most of any channel; the bias is left out.
     """
     machine = layer.neurons
-    if machine is None:
+    if not isinstance(machine, Neurons):
         return 0
     rows = max(len(machine.table), len(machine.bound))
     table, bound = per_neuron(machine.table, rows), per_neuron(machine.bound, rows)

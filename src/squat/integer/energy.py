@@ -7,11 +7,14 @@ neuron reads and writes its code, reads one entry of its table and as many bound
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from squat.integer.activity import Activity
-from squat.integer.packing import signed_bits
+from squat.integer.packing import needed_bits
 from squat.integer.parts import Layer
 
 PICOJOULE = {
@@ -54,10 +57,12 @@ class Energy:
 
 def integer_energy(layer: Layer, activity: Activity) -> Energy:
     """Of the integer network."""
-    table = bound = bits = 0
+    table = bound = bits = 0.0
     if layer.neurons is not None:
-        table, bound = signed_bits(layer.neurons.table), signed_bits(layer.neurons.bound)
-        bits = layer.neurons.bits
+        arrays = list(layer.neurons.arrays())
+        table = _mean_bits(values for name, values in arrays if name.endswith("table"))
+        bound = _mean_bits(values for name, values in arrays if name.endswith("bound"))
+        bits = sum(layer.neurons.widths) / len(layer.neurons.widths)
     bit, add = PICOJOULE["SRAM bit"], PICOJOULE["int32 add"]
     return Energy(
         weights=activity.synaptic_operations * layer.weight_bits * bit,
@@ -67,6 +72,12 @@ def integer_energy(layer: Layer, activity: Activity) -> Energy:
         compares=activity.compares * add,
         multiplications=activity.multiplications * PICOJOULE["int8 multiply"],
     )
+
+
+def _mean_bits(arrays: Iterable[np.ndarray]) -> float:
+    """Bits of an entry, the mean over a neuron's states."""
+    bits = [needed_bits(values) for values in arrays]
+    return sum(bits) / len(bits)
 
 
 def baseline_energy(layer: Layer, activity: Activity, state: str) -> Energy:

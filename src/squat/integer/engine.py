@@ -10,7 +10,8 @@ import numpy as np
 
 from squat.checks import check_choice
 from squat.integer.network import IntegerNetwork
-from squat.integer.parts import BIAS_FRACTION_BITS, Pool
+from squat.integer.parts import BIAS_FRACTION_BITS, Neurons, Pool
+from squat.integer.states import States
 
 IMPLEMENTATIONS = {"compiled": "squat.integer.compiled", "numpy": "squat.integer.plain"}
 """Modules with `synaptic_sums` and `neuron_codes`, see `plain.py`. All give equal results."""
@@ -22,7 +23,7 @@ class State:
     """What a network carries from step to step.
 
     Attributes:
-        codes: uint8 `[B, ...]` of every layer with neurons, in order.
+        codes: uint8 `[B, ...]` of every state of every layer with neurons, in order.
         scores: int64 `[B, classes]` so far, or None without a readout.
         steps: how many.
         fingerprint: of the network it belongs to.
@@ -41,7 +42,7 @@ class Result(NamedTuple):
         scores: int64 `[B, classes]`; the highest wins, ties go to the lowest class. None without a readout.
         predictions: int64 `[B]`, or None without a readout.
         output: of the last layer `[T, B, ...]`: spikes (uint8), codes where nothing fires (uint8), or sums (int32).
-        codes: uint8 `[T, B, ...]` of every layer with neurons, in order.
+        codes: uint8 `[T, B, ...]` of every state of every layer with neurons, in order; see `IntegerNetwork.by_layer`.
         state: to continue with.
     """
 
@@ -71,15 +72,23 @@ def run(net: IntegerNetwork, x: Any, state: State | None, implementation: str) -
         if layer.neurons is None:
             values = np.broadcast_to(module.synaptic_sums(layer, values, first), (steps, batch, *layer.output_shape))
             continue
-        values = module.layer_codes(layer, values, first, carried[len(codes)], steps)
-        first = layer.neurons.first
-        codes.append(values)
+        before = carried[len(codes) : len(codes) + len(layer.neurons.widths)]
+        own = module.layer_codes(layer, values, first, None if before[0] is None else tuple(before), steps)
+        codes += own
+        values, first = spiking(layer.neurons, own)
     last = net.last.neurons
-    output = values if last is None or last.first == last.codes else (values >= first).view(np.uint8)
+    output = values if last is None or not last.fires else (values >= first).view(np.uint8)
     scores = _scores(net, output, state)
     predictions = None if scores is None else scores.argmax(1)
     after = State(tuple(code[-1].copy() for code in codes), scores, total, net.fingerprint)
     return Result(scores, predictions, output, tuple(codes), after)
+
+
+def spiking(machine: Neurons | States, codes: tuple[np.ndarray, ...]) -> tuple[np.ndarray, int]:
+    """Values, and from which on they are spikes: codes where that can be told of one code, else spikes."""
+    if isinstance(machine, Neurons) or not machine.fires:
+        return codes[-1], machine.first if isinstance(machine, Neurons) else machine.codes
+    return machine.spikes(codes).view(np.uint8), 1
 
 
 def step(net: IntegerNetwork, x: Any, state: State | None, implementation: str) -> Result:
@@ -108,13 +117,14 @@ def checked_input(net: IntegerNetwork, x: Any) -> np.ndarray:
 
 
 def _checked_state(net: IntegerNetwork, state: State | None, batch: int) -> list[np.ndarray | None]:
-    """Codes `[B, N]` that each layer with neurons starts from; None for a membrane off the grid."""
-    layers = net.neuron_layers
+    """Codes `[B, N]` that each state starts from; None for one off the grid."""
     if state is None:
-        starts = [layer.neurons.start for layer in layers if layer.neurons is not None]
-        sizes = [layer.size for layer in layers]
-        pairs = zip(starts, sizes, strict=True)
-        return [None if start is None else np.full((batch, size), start, np.uint8) for start, size in pairs]
+        codes: list[np.ndarray | None] = []
+        for layer in net.neuron_layers:
+            if layer.neurons is not None:
+                for start in layer.neurons.starts or [None] * len(layer.neurons.widths):
+                    codes.append(None if start is None else np.full((batch, layer.size), start, np.uint8))
+        return codes
     check_state(net, state, batch)
     return [codes.reshape(batch, -1) for codes in state.codes]
 

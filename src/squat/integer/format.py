@@ -20,16 +20,22 @@ from squat.integer.certificate import Certificate
 from squat.integer.network import IntegerNetwork
 from squat.integer.packing import pack, stored_arrays, unpack
 from squat.integer.parts import Layer, Neurons, Pool, Readout
+from squat.integer.states import ComputedState, States, SummedState
 
 FORMAT, VERSION = "squat-integer", 2
 HEADER_KEY = "squat"
 HEADER_LIMIT = 2**24
 LAYER_LIMIT = 1024
 
-_ARRAYS = {
-    "weight": np.int8, "recurrent": np.int8, "weight_shift": np.int8, "table": np.int32, "bound": np.int32,
-    "bias": np.int32, "multiplier": np.int64, "level": np.int64,
-}  # fmt: skip
+_ARRAYS: dict[tuple[type, str], Any] = {
+    **{(Layer, name): np.int8 for name in ("weight", "recurrent", "weight_shift")},
+    **{(cls, name): np.int32 for cls in (Neurons, SummedState) for name in ("table", "bound", "bias")},
+    **{(Readout, name): np.int64 for name in ("bias", "multiplier", "level")},
+    (ComputedState, "table"): np.uint8,
+    (States, "first"): np.int32,
+}
+_LISTS = {(States, "names"), (States, "start"), (SummedState, "gain"), (ComputedState, "sources")}
+"""Fields of short lists, whose entries their classes check."""
 
 
 def save(net: IntegerNetwork, path: Path | str, metadata: Mapping[str, Any] | None, overwrite: bool) -> None:
@@ -116,8 +122,13 @@ def _fields_of(part: Any, prefix: str, arrays: Mapping[str, Any]) -> dict[str, A
         if isinstance(value, np.ndarray):
             stored = arrays[prefix + field.name]
             value = {"tensor": stored.name, "bits": stored.bits, "shape": list(value.shape)}
-        elif isinstance(value, Neurons):
-            value = _fields_of(value, prefix, arrays)
+        elif isinstance(value, Neurons | States):
+            value = {"class": type(value).__name__, **_fields_of(value, prefix, arrays)}
+        elif field.name == "states":
+            value = [
+                {"class": type(state).__name__, **_fields_of(state, f"{prefix}{name}.", arrays)}
+                for name, state in zip(part.names, value, strict=True)
+            ]
         values[field.name] = list(value) if isinstance(value, tuple) else value
     return values
 
@@ -139,8 +150,24 @@ def _build_layer(tree: Any, tensors: dict[str, np.ndarray]) -> Layer | Pool:
     if check_choice("class", arguments.pop("class", None), ("Layer", "Pool")) == "Pool":
         return Pool(**_arguments(Pool, arguments, tensors))
     neurons = arguments.pop("neurons", None)
-    machine = None if neurons is None else Neurons(**_arguments(Neurons, neurons, tensors))
+    machine = None if neurons is None else _build_neurons(neurons, tensors)
     return Layer(**_arguments(Layer, {**arguments, "neurons": None}, tensors) | {"neurons": machine})
+
+
+def _build_neurons(tree: Any, tensors: dict[str, np.ndarray]) -> Neurons | States:
+    arguments = dict(check_type("neurons", tree, dict, "a JSON object"))
+    if check_choice("class", arguments.pop("class", None), ("Neurons", "States")) == "Neurons":
+        return Neurons(**_arguments(Neurons, arguments, tensors))
+    states = check_type("states", arguments.pop("states", None), list, "a list")
+    built = tuple(_build_state(state, tensors) for state in states)
+    return States(**_arguments(States, {**arguments, "states": None}, tensors) | {"states": built})
+
+
+def _build_state(tree: Any, tensors: dict[str, np.ndarray]) -> SummedState | ComputedState:
+    arguments = dict(check_type("state", tree, dict, "a JSON object"))
+    kinds = {"SummedState": SummedState, "ComputedState": ComputedState}
+    cls = kinds[check_choice("class", arguments.pop("class", None), kinds)]
+    return cls(**_arguments(cls, arguments, tensors))
 
 
 def _arguments(cls: type, tree: Any, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -153,8 +180,10 @@ def _arguments(cls: type, tree: Any, tensors: dict[str, np.ndarray]) -> dict[str
 
 
 def _value(cls: type, name: str, value: Any, tensors: dict[str, np.ndarray]) -> Any:
-    if name in _ARRAYS and value is not None:
-        return _array(name, np.int64 if cls is Readout else _ARRAYS[name], value, tensors)
+    if (cls, name) in _ARRAYS and value is not None:
+        return _array(name, _ARRAYS[cls, name], value, tensors)
+    if (cls, name) in _LISTS and value is not None:
+        return tuple(check_type(name, value, list, "a list"))
     if name in ("input_shape", "stride", "padding", "kernel_size"):
         sizes = check_type(name, value, list, "a list of sizes")
         check_int(f"number of {name}", len(sizes), *((1, 3) if name == "input_shape" else (2, 2)))

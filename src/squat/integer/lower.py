@@ -28,7 +28,7 @@ from squat.neurons.base import Neuron
 from squat.neurons.several import SeveralStates
 
 USE_SUMS = "use SumPool2d, and input_scale in the next layer"
-USE_KNOWN = "lowered are Linear, Conv2d, LIF, Lapicque, LI, RLIF, SumPool2d and Flatten"
+USE_KNOWN = "lowered are Linear, Conv2d, SumPool2d, Flatten, and all neurons but ConvRLIF and SpikingLSTM"
 
 
 def lower(net: Network | Sequential, input_shape: Shape | None = None) -> IntegerNetwork:
@@ -211,11 +211,10 @@ class _Walk:
         if isinstance(neuron, ConvRLIF):
             self._object("recurs by convolution, which an integer network does not have; use LIF, or RLIF")
             return
-        if isinstance(neuron, SeveralStates):
-            self._object("has states that no integer layer has; train it with LIF, or with RLIF for a recurrent layer")
-            return
         if neuron.state_spec is None:
             self._object("its membrane is float; train it with a state spec such as state=Anchored(4)")
+        if isinstance(neuron, SeveralStates):
+            self._check_states(neuron)
         if neuron.arithmetic != "integer":
             self._object(
                 "was trained with the float rule, whose rounding no integer machine repeats; train it with "
@@ -223,6 +222,15 @@ class _Walk:
             )
         if isinstance(neuron, LI) and self.at + 1 < len(self.modules):
             self._object("never fires, so only the last layer can be one; use LIF")
+
+    def _check_states(self, neuron: SeveralStates) -> None:
+        for argument, spec in zip(neuron.spec_arguments, neuron.specs, strict=False):
+            if spec is None and neuron.state_spec is not None:
+                self._object(f"a state is float; train it with a state spec such as {argument}=Uniform(4)")
+        if neuron.as_published:
+            self._object("reads unquantized states, as published; train it with as_published=False")
+        if not neuron.reset_delay:
+            self._object("resets without delay, which leaves its membrane off the grid; train it with reset_delay=True")
 
     def _check_input(self, input_max: int) -> None:
         if input_max > 255:

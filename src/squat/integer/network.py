@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +14,15 @@ import numpy as np
 
 from squat.checks import check_int
 from squat.integer.certificate import Certificate
-from squat.integer.parts import Layer, Pool, Readout, Shape
+from squat.integer.parts import Layer, Neurons, Pool, Readout, Shape
+from squat.integer.states import States
 
 if TYPE_CHECKING:
     from squat.integer.engine import Result, State
     from squat.integer.report import Report
+
+PARTS_OF_THEIR_OWN = ("neurons", "states", "name", "names")
+"""Fields that the fingerprint reads elsewhere, or that nothing is computed with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +66,7 @@ class IntegerNetwork:
             if largest > accepted:
                 raise ValueError(f"layers[{index}]: values reach {largest}, expected at most {accepted}")
             largest = largest if isinstance(layer, Pool) else 1
-            silent = isinstance(layer, Layer) and (layer.neurons is None or layer.neurons.first == layer.neurons.codes)
+            silent = isinstance(layer, Layer) and (layer.neurons is None or not layer.neurons.fires)
             if silent and layer is not self.layers[-1]:
                 raise ValueError(f"layers[{index}]: nothing there can fire, expected only of the last layer")
             shape = layer.output_shape
@@ -100,6 +104,15 @@ class IntegerNetwork:
     def neuron_layers(self) -> list[Layer]:
         """The layers with a state, in order."""
         return [layer for layer in self.layers if isinstance(layer, Layer) and layer.neurons is not None]
+
+    def by_layer(self, codes: Sequence[Any]) -> Iterator[tuple[Layer, Neurons | States, tuple[Any, ...]]]:
+        """Every layer with neurons, its neurons, and its entries in a list with one for every state of every layer."""
+        at = 0
+        for layer in self.neuron_layers:
+            if layer.neurons is not None:
+                count = len(layer.neurons.widths)
+                yield layer, layer.neurons, tuple(codes[at : at + count])
+                at += count
 
     def run(self, x: Any, state: State | None = None, *, implementation: str = "compiled") -> Result:
         """Run a batch of sequences, event by event.
@@ -149,7 +162,8 @@ class IntegerNetwork:
         """The state after `steps` steps without input, exactly as if each had been run.
 
         Where nothing fires and no silent step leads to a spike, all of them together are a few look-ups: without input
-        a step is a map from code to code, and its powers are found by doubling. For streams of rare events.
+        a step is a map from code to code, and its powers are found by doubling. For streams of rare events. Neurons
+        of several states are stepped.
 
         Args:
             steps: how many, >= 0.
@@ -215,9 +229,10 @@ class IntegerNetwork:
 
     def _parts(self) -> Iterator[tuple[str, np.ndarray | None]]:
         machines = [layer.neurons for layer in self.neuron_layers]
-        for part in (*self.layers, *machines, self.readout):
+        states = [state for machine in machines if isinstance(machine, States) for state in machine.states]
+        for part in (*self.layers, *machines, *states, self.readout):
             if part is not None:
                 for name, value in vars(part).items():
-                    if name in part.__dataclass_fields__ and name not in ("neurons", "name"):
+                    if name in part.__dataclass_fields__ and name not in PARTS_OF_THEIR_OWN:
                         plain = not isinstance(value, np.ndarray)
                         yield (f"{name}={value!r}", None) if plain else (name, value)

@@ -66,7 +66,7 @@ def unpack(data: np.ndarray, bits: int, shape: tuple[int, ...], dtype: np.dtype)
         data: uint8, exactly `packed_bytes` of them.
         bits: of an entry, at most those of `dtype`.
         shape: of the array.
-        dtype: signed integer type.
+        dtype: integer type; entries of an unsigned one have no sign.
 
     Raises:
         ValueError: for another number of bytes, or of bits.
@@ -85,20 +85,22 @@ def unpack(data: np.ndarray, bits: int, shape: tuple[int, ...], dtype: np.dtype)
         size = min(CHUNK, count - at)
         part = data[at * bits // 8 : at * bits // 8 + packed_bytes(size, bits)]
         entries = np.unpackbits(part, count=size * bits, bitorder="little").reshape(size, bits)
-        signs = np.repeat(entries[:, -1:], width - bits, axis=1)
+        signs = np.repeat(entries[:, -1:] * np.uint8(dtype.kind == "i"), width - bits, axis=1)
         wide = np.packbits(np.concatenate((entries, signs), axis=1), axis=1, bitorder="little")
         out[at : at + size] = wide.reshape(-1).view(out.dtype)
     return out.astype(dtype, copy=False).reshape(shape)
 
 
-def signed_bits(values: np.ndarray) -> int:
-    """Bits that hold every entry in two's complement.
+def needed_bits(values: np.ndarray) -> int:
+    """Bits that hold every entry, of a signed array in two's complement.
 
     Example:
-        >>> signed_bits(np.array([3, -4])), signed_bits(np.array([4])), signed_bits(np.array([0]))
-        (3, 4, 1)
+        >>> needed_bits(np.array([3, -4])), needed_bits(np.array([4])), needed_bits(np.array([4], np.uint8))
+        (3, 4, 3)
     """
-    return max(((v if v >= 0 else ~v).bit_length() for v in (int(values.min()), int(values.max()))), default=0) + 1
+    ends = (int(values.min()), int(values.max()))
+    magnitude = max((end if end >= 0 else ~end).bit_length() for end in ends)
+    return max(magnitude + int(values.dtype.kind == "i"), 1)
 
 
 def stored_arrays(net: IntegerNetwork) -> Iterator[Stored]:
@@ -109,12 +111,10 @@ def stored_arrays(net: IntegerNetwork) -> Iterator[Stored]:
                 if getattr(layer, name) is not None:
                     yield Stored(f"layers.{index}.{name}", getattr(layer, name), layer.weight_bits)
             if layer.weight_shift is not None:
-                yield Stored(f"layers.{index}.weight_shift", layer.weight_shift, signed_bits(layer.weight_shift))
-            for name in ("table", "bound", "bias"):
-                values = getattr(layer.neurons, name, None)
-                if values is not None:
-                    yield Stored(f"layers.{index}.{name}", values, signed_bits(values))
+                yield Stored(f"layers.{index}.weight_shift", layer.weight_shift, needed_bits(layer.weight_shift))
+            for name, table in () if layer.neurons is None else layer.neurons.arrays():
+                yield Stored(f"layers.{index}.{name}", table, needed_bits(table))
     for name in ("bias", "multiplier", "level"):
         values = getattr(net.readout, name, None)
         if values is not None:
-            yield Stored(f"readout.{name}", values, signed_bits(values))
+            yield Stored(f"readout.{name}", values, needed_bits(values))

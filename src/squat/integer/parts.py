@@ -7,12 +7,13 @@ Of a layer with neurons, in units of `w_scale / 2**shift`:
     c'     = #{k : acc > bound[n, k]}                  spike = c' >= first
 
 With `drop_input` the step after a spike has `acc = 0`. A table of one row serves every neuron, one of `C` rows the
-neurons of each channel.
+neurons of each channel. Neurons of several states are described in `states.py`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from squat.checks import check_choice, check_int
 from squat.integer.checks import check_array
+from squat.integer.states import States
 
 ACCUMULATOR_LIMIT = 2**31
 """Accumulators are int32; no sum of a lowered network reaches this magnitude."""
@@ -75,6 +77,42 @@ class Neurons:
         """Number of codes `K`."""
         return 2**self.bits
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Bits of the code of every state: there is one."""
+        return (self.bits,)
+
+    @property
+    def fires(self) -> bool:
+        """Whether any neuron can fire."""
+        return self.first < self.codes
+
+    @property
+    def starts(self) -> tuple[int, ...] | None:
+        """Code before the first step, None for a fresh start."""
+        return None if self.start is None else (self.start,)
+
+    def spikes(self, codes: Sequence[np.ndarray]) -> np.ndarray:
+        """Where neurons with these codes fire: bool."""
+        return codes[0] >= self.first
+
+    def reach(self, largest_sum: int) -> int:
+        """No accumulator exceeds this magnitude if no sum exceeds `largest_sum`."""
+        constants = np.abs(self.table.astype(np.int64)).max()
+        if self.bias is not None:
+            constants += np.abs(self.bias.astype(np.int64)).max(initial=0)
+        return (largest_sum << self.shift) + int(constants)
+
+    def arrays(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Every array, by name."""
+        for name in ("table", "bound", "bias"):
+            if getattr(self, name) is not None:
+                yield name, getattr(self, name)
+
+    def rows(self) -> dict[str, int]:
+        """Rows of every array."""
+        return {name: len(values) for name, values in self.arrays()}
+
 
 @dataclass(frozen=True, eq=False)
 class Layer:
@@ -103,7 +141,7 @@ class Layer:
     recurrent_unit: int
     stride: tuple[int, int]
     padding: tuple[int, int]
-    neurons: Neurons | None
+    neurons: Neurons | States | None
     weight_shift: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -137,12 +175,10 @@ class Layer:
             raise ValueError(f"{self.name}: accumulators can reach {self.accumulator_bound}, expected less than 2**31")
 
     def _check_rows(self) -> None:
-        if self.neurons is None:
-            return
-        for name, values in (("table", self.neurons.table), ("bound", self.neurons.bound), ("bias", self.neurons.bias)):
-            accepted = {1, self.channels, self.size} if name == "table" else {1, self.channels}
-            if values is not None and len(values) not in accepted:
-                raise ValueError(f"{self.name}: {len(values)} rows of {name}, expected {sorted(accepted)}")
+        for name, rows in ({} if self.neurons is None else self.neurons.rows()).items():
+            accepted = {1, self.channels, self.size} if name.endswith("table") else {1, self.channels}
+            if rows not in accepted:
+                raise ValueError(f"{self.name}: {rows} rows of {name}, expected {sorted(accepted)}")
 
     @property
     def is_convolution(self) -> bool:
@@ -198,12 +234,7 @@ class Layer:
     def accumulator_bound(self) -> int:
         """No accumulator, and no partial sum of one, exceeds this magnitude."""
         reach = int(np.abs(self.sum_range).max())
-        if self.neurons is None:
-            return reach
-        constants = np.abs(self.neurons.table.astype(np.int64)).max()
-        if self.neurons.bias is not None:
-            constants += np.abs(self.neurons.bias.astype(np.int64)).max(initial=0)
-        return (reach << self.neurons.shift) + int(constants)
+        return reach if self.neurons is None else self.neurons.reach(reach)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from squat.integer.parts import Layer, Neurons
+from squat.integer.states import States, next_codes
+
+Codes = tuple[np.ndarray, ...]
+"""Codes of a layer, one array for each state of its neurons."""
 
 
 def synaptic_sums(layer: Layer, x: np.ndarray, first: int | None) -> np.ndarray:
@@ -29,26 +33,43 @@ def synaptic_sums(layer: Layer, x: np.ndarray, first: int | None) -> np.ndarray:
     return np.moveaxis(np.tensordot(windows, weight, axes=((2, 5, 6), (1, 2, 3))), -1, 2).astype(np.int32)
 
 
-def layer_codes(layer: Layer, x: np.ndarray, first: int | None, codes: np.ndarray | None, steps: int) -> np.ndarray:
+def layer_codes(layer: Layer, x: np.ndarray, first: int | None, codes: Codes | None, steps: int) -> Codes:
     """Codes of a layer through time, uint8 `[T, B, *output_shape]`, from inputs as in `synaptic_sums`."""
     z = synaptic_sums(layer, x, first)
-    return neuron_codes(layer, z.reshape(*z.shape[:2], -1), codes, steps).reshape(
-        steps, x.shape[1], *layer.output_shape
-    )
+    out = neuron_codes(layer, z.reshape(*z.shape[:2], -1), codes, steps)
+    return tuple(state.reshape(steps, x.shape[1], *layer.output_shape) for state in out)
 
 
-def neuron_codes(layer: Layer, z: np.ndarray, codes: np.ndarray | None, steps: int) -> np.ndarray:
-    """Codes of a layer's neurons through time, uint8 `[T, B, N]`.
+def neuron_codes(layer: Layer, z: np.ndarray, codes: Codes | None, steps: int) -> Codes:
+    """Codes of a layer's neurons through time, uint8 `[T, B, N]` for each state.
 
     Args:
         layer: with neurons.
         z: sums of the inputs, int32 `[T or 1, B, N]`.
-        codes: uint8 `[B, N]` before the first step, or None off the grid.
+        codes: uint8 `[B, N]` before the first step for each state, or None off the grid.
         steps: T.
     """
     machine = layer.neurons
     if machine is None:
         raise ValueError(f"{layer.name}: has no neurons")
+    if isinstance(machine, States):
+        return _codes_of_states(layer, machine, z, codes, steps)
+    return (_codes(layer, machine, z, None if codes is None else codes[0], steps),)
+
+
+def _codes_of_states(layer: Layer, machine: States, z: np.ndarray, codes: Codes | None, steps: int) -> Codes:
+    out = tuple(np.empty((steps, *z.shape[1:]), np.uint8) for _ in machine.states)
+    for t in range(steps):
+        total = z[min(t, len(z) - 1)]
+        if codes is not None and layer.recurrent is not None:
+            total = total + _recurrent_sums(layer, machine.spikes(codes))
+        codes = next_codes(machine, total, codes, z.shape[2])
+        for kept, code in zip(out, codes, strict=True):
+            kept[t] = code
+    return out
+
+
+def _codes(layer: Layer, machine: Neurons, z: np.ndarray, codes: np.ndarray | None, steps: int) -> np.ndarray:
     size = z.shape[2]
     bias = 0 if machine.bias is None else per_neuron(machine.bias, size)
     table, bound = per_neuron(machine.table, size), per_neuron(machine.bound, size)

@@ -28,12 +28,16 @@ from squat.integer.cuts import (
 from squat.integer.lower import evaluating, lower
 from squat.integer.network import IntegerNetwork
 from squat.integer.parts import Layer
+from squat.integer.states import States
+from squat.integer.states_proof import Differs, JointStep, prove_states, states_engine_step
 from squat.integer.sums import Sums, compare_sums
 from squat.layers import Conv2d, Linear
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
 from squat.neurons import RLIF, LIFState
 from squat.neurons.base import Neuron
+from squat.neurons.several import SeveralStates
+from squat.neurons.state import codes_of
 from squat.ops import current_backend
 from squat.ops.lif import lif
 from squat.ops.product import FLOAT32_EXACT
@@ -46,7 +50,7 @@ class Counterexample:
     Attributes:
         layer: name of the layer.
         neuron: index (of the channel, in a convolution).
-        code: current code, or None for the first step.
+        code: current code (codes, of several states), or None for the first step.
         z: synaptic sum.
         implementation: the one that differs from training.
         trained, found: the next code and spike, each `(code, spike)`.
@@ -54,11 +58,11 @@ class Counterexample:
 
     layer: str
     neuron: int
-    code: int | None
+    code: int | tuple[int, ...] | None
     z: int
     implementation: str
-    trained: tuple[int, int]
-    found: tuple[int, int]
+    trained: tuple[Any, int]
+    found: tuple[Any, int]
 
     def __str__(self) -> str:
         current = "at the first step" if self.code is None else f"from code {self.code}"
@@ -126,7 +130,8 @@ def prove(
         certificates = []
         for index, (layer, box) in enumerate(zip(layers, boxes, strict=True)):
             watch(layer.name)
-            found = {f"engine ({name})": engine_step(probe(layer), name) for name in ENGINES}
+            make: Any = states_engine_step if isinstance(layer.neurons, States) else engine_step
+            found = {f"engine ({name})": make(probe(layer), name) for name in ENGINES}
             found |= {name: other.step(index) for name, other in others.items()}
             certificates.append(_prove_layer(layer, box, found))
     _compare_rest(lower(net, machine.input_shape), machine)
@@ -149,8 +154,10 @@ def _compare_sums(machine: IntegerNetwork, name: str, other: Implementation) -> 
     return total
 
 
-def _prove_layer(layer: Layer, trained: Step, others: Mapping[str, Step]) -> LayerCertificate:
+def _prove_layer(layer: Layer, trained: Any, others: Mapping[str, Any]) -> LayerCertificate:
     probed, neurons = probe(layer), layer.neurons
+    if isinstance(neurons, States):
+        return _prove_states(layer, trained, others)
     if neurons is None:
         raise ValueError(f"{layer.name}: has no neurons")
     low, high = sum_ranges(probed)
@@ -180,6 +187,16 @@ def _prove_layer(layer: Layer, trained: Step, others: Mapping[str, Step]) -> Lay
     )
 
 
+def _prove_states(layer: Layer, trained: JointStep, others: Mapping[str, JointStep]) -> LayerCertificate:
+    try:
+        return prove_states(layer, trained, others)
+    except Differs as found:
+        example = Counterexample(
+            layer.name, found.neuron, found.code, found.z, f"the {found.name}", found.trained, found.found
+        )
+        raise NotEqual(f"not equal: {example}", example) from None
+
+
 def _compare(layer: str, codes: np.ndarray | None, z: np.ndarray, trained: Step, other: Step, name: str) -> None:
     """Codes and spikes for sums `[C, K, N]`; raises the first difference."""
     expected, found = np.stack(next_codes(trained, z, codes)), np.stack(next_codes(other, z, codes))
@@ -198,17 +215,19 @@ def _compare_rest(expected: IntegerNetwork, machine: IntegerNetwork) -> None:
         raise NotEqual("not equal: the integer network has other weights, tables or another readout than training")
 
 
-def training_steps(net: Network | Sequential, layers: list[Layer]) -> list[Step]:
+def training_steps(net: Network | Sequential, layers: list[Layer]) -> list[Any]:
     """The neurons of every layer of the trained network as black boxes, in order."""
     modules: list[Any] = list((net.layers if isinstance(net, Network) else net).layers)
-    steps: list[Step] = []
+    steps: list[Any] = []
     for module, following in zip(modules, [*modules[1:], None], strict=True):
         if len(steps) < len(layers):
             shape = probe(layers[len(steps)]).output_shape
             if isinstance(module, RLIF):
-                steps.append(_recurrent_step(module))
+                several = isinstance(module, SeveralStates)
+                steps.append(_recurrent_states(module) if several else _recurrent_step(module))
             elif isinstance(module, Linear | Conv2d) and isinstance(following, Neuron):
-                steps.append(_elementwise_step(module, following, shape))
+                make: Any = _elementwise_states if isinstance(following, SeveralStates) else _elementwise_step
+                steps.append(make(module, following, shape))
     return steps
 
 
@@ -237,6 +256,42 @@ def _recurrent_step(module: RLIF) -> Step:
         beta, config = module.decay().to(sums.dtype), module.loop_config(True)
         out, _, after = lif(sums, beta, module.threshold, config, steps=1, **start, **options)
         return _bytes(after, len(z)), _spikes(module, out, len(z))
+
+    return step
+
+
+def _elementwise_states(module: Linear | Conv2d, neuron: Any, shape: tuple[int, ...]) -> JointStep:
+    kernel = module.kernel_size if isinstance(module, Conv2d) else ()
+    current = module(module.weight.new_zeros(1, 1, module.weight.shape[1], *kernel))  # for its scale, bias and bound
+
+    def run(sums: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        return neuron(current._replace(z=sums.reshape(1, sums.shape[1], *shape)), state)
+
+    return _joint_step(neuron, run, current.z.dtype, int(current.bound), shape)
+
+
+def _recurrent_states(module: Any) -> JointStep:
+    # What `forward` hands its loop, with the sums replaced and recurrent weights of zero.
+    w_in, w_rec, scale, bias, bound = module.integer_layer()
+    options: dict[str, Any] = {"scale": scale, "bias": bias, "sum_bound": bound, "exact": True}
+    options["w_rec"] = torch.zeros_like(w_rec)
+
+    def run(sums: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        return module._through_time(sums, state, sums.shape[1:], 1, True, **options)
+
+    return _joint_step(module, run, w_in.dtype, bound, (module.features,))
+
+
+def _joint_step(neuron: Any, run: Any, dtype: torch.dtype, bound: int, shape: tuple[int, ...]) -> JointStep:
+    """A trained neuron of several states, given by one step of its loop, as a black box."""
+
+    def step(z: np.ndarray, codes: tuple[np.ndarray, ...] | None) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+        sums = _sums(z, dtype, bound)[None]
+        state = None if codes is None else neuron.state_of_codes(
+            [torch.from_numpy(np.ascontiguousarray(own)).reshape(len(z), *shape) for own in codes], sums.dtype
+        )  # fmt: skip
+        out, after = run(sums, state)
+        return tuple(_bytes(own, len(z)) for own in codes_of(after)), _spikes(neuron, out, len(z))
 
     return step
 

@@ -23,7 +23,7 @@ class Sizes:
 
     Attributes:
         weights: input and recurrent weights.
-        states: one code (or value) for every neuron.
+        states: one code (or value) for every state of every neuron.
         tables: tables, boundaries, biases, and what the readout looks up.
         accumulators: one for every neuron of the largest layer, since layers run one after the other, and the scores.
     """
@@ -145,14 +145,14 @@ def _sizes(net: IntegerNetwork, weight_bits: int | None = None, state_bits: int 
         tables = [array._replace(bits=state_bits) for array in tables if array.name.endswith(".bias")]
     if weight_bits is not None:
         weights = [array._replace(bits=weight_bits) for array in weights]
-    neurons = [(layer.size, layer.neurons.bits) for layer in net.neuron_layers if layer.neurons is not None]
+    codes = [(layer.size, bits) for layer in net.neuron_layers if layer.neurons for bits in layer.neurons.widths]
     with_weights = [layer for layer in net.layers if isinstance(layer, Layer)]
     widest = max(
         packed_bytes(layer.size, weight_bits or layer.accumulator_bound.bit_length() + 1) for layer in with_weights
     )
     return Sizes(
         weights=sum(array.bytes for array in weights),
-        states=sum(packed_bytes(size, state_bits or bits) for size, bits in neurons),
+        states=sum(packed_bytes(size, state_bits or bits) for size, bits in codes),
         tables=sum(array.bytes for array in tables),
         accumulators=widest + (0 if net.readout is None else packed_bytes(net.last.size, SCORE_BITS)),
     )

@@ -2,8 +2,8 @@
 
     silent(c) = #{k : bias + table[c] > bound[k]}       silent^(2n) = silent^n o silent^n
 
-That holds where nothing fires: no layer has a spike to hand on, and no silent map leads to a firing code. Elsewhere a
-silent step is a step like any other. Numpy only.
+That holds for neurons of one state where nothing fires: no layer has a spike to hand on, and no silent map leads to a
+firing code. Elsewhere a silent step is a step like any other. Numpy only.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 
 from squat.integer.engine import State, check_scores, run
 from squat.integer.network import IntegerNetwork
-from squat.integer.parts import Layer
+from squat.integer.parts import Layer, Neurons
 from squat.integer.plain import per_neuron
 
 
 def silent_map(layer: Layer) -> np.ndarray:
     """The next code of each code without input: uint8 `[N, K]`, one row where all neurons are alike."""
     machine = layer.neurons
-    if machine is None:
-        raise ValueError(f"{layer.name}: has no neurons")
+    if not isinstance(machine, Neurons):
+        raise ValueError(f"{layer.name}: has no neurons of one state")
     bias = np.zeros(1, np.int32) if machine.bias is None else machine.bias
     rows = layer.size if max(len(machine.table), len(machine.bound), len(bias)) > 1 else 1
     acc = per_neuron(machine.table, rows).astype(np.int64) + per_neuron(bias, rows)[:, None]
@@ -35,7 +35,8 @@ def silent_map(layer: Layer) -> np.ndarray:
 def stays_silent(net: IntegerNetwork) -> bool:
     """Whether no silent step of any layer, from whatever code, leads to a spike."""
     return all(
-        layer.neurons is None or bool((silent_map(layer) < layer.neurons.first).all()) for layer in net.neuron_layers
+        isinstance(layer.neurons, Neurons) and bool((silent_map(layer) < layer.neurons.first).all())
+        for layer in net.neuron_layers
     )
 
 
@@ -54,8 +55,7 @@ def skip(net: IntegerNetwork, state: State | None, steps: int, batch: int) -> St
 
 
 def _nothing_fires(net: IntegerNetwork, state: State) -> bool:
-    pairs = zip(net.neuron_layers, state.codes, strict=True)
-    return all(layer.neurons is None or bool((codes < layer.neurons.first).all()) for layer, codes in pairs)
+    return not any(machine.spikes(codes).any() for _, machine, codes in net.by_layer(state.codes))
 
 
 def _powers(net: IntegerNetwork, state: State, steps: int) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -91,6 +92,12 @@ class SeveralStates(Neuron):
             delayed=self.reset_delay,
         )
 
+    def loop_parameters(self, dtype: torch.dtype, neurons: int) -> Tensor:
+        """Threshold, what the reset subtracts, and the neuron's own parameters, `[P, neurons]`."""
+        theta = self.threshold.to(dtype)
+        drop = self.dropped(theta) if self.reset == "subtract" else torch.zeros_like(theta)
+        return torch.stack([row.to(dtype).expand(neurons) for row in (theta, drop, *self.own_parameters())])
+
     def _through_time(
         self, current: Tensor, state: Any, batch: torch.Size, steps: int, integer: bool, **options: Any
     ) -> tuple[Tensor, Any]:
@@ -102,21 +109,30 @@ class SeveralStates(Neuron):
             current = current * options["scale"].to(dtype)
             current = current if sums.bias is None else current + options["bias"].to(dtype)
             recurrent |= {"rec_scale": options["scale"]} if "w_rec" in recurrent else {}
-        theta = self.threshold.to(dtype)
-        drop = self.dropped(theta) if self.reset == "subtract" else torch.zeros_like(theta)
-        own = self.own_parameters()
-        for name, values in zip(self.equations.parameters, own, strict=True):
+        for name, values in zip(self.equations.parameters, self.own_parameters(), strict=True):
             check_length(name, values, batch[1:])
-        parameters = torch.stack([row.to(dtype).expand(neurons) for row in (theta, drop, *own)])
         start = self._carried(state, batch, dtype)
         out, last, codes = outside_graphs(states)(
-            current, parameters, self.threshold, self.states_config(), steps=steps, start=start, sums=sums,
+            current, self.loop_parameters(dtype, neurons), self.threshold, self.states_config(), steps=steps,
+            start=start, sums=sums,
             start_codes=None if start is None or not integer else self._carried_codes(state, batch), **recurrent,
         )  # fmt: skip
         shaped = {"u": last[-1].reshape(batch), "codes": None if codes[-1] is None else codes[-1].reshape(batch)}
         for name, value, code in zip(self.equations.states[:-1], last, codes, strict=False):
             shaped |= {name: value.reshape(batch), f"{name}_codes": None if code is None else code.reshape(batch)}
         return out, self.state_type(**shaped)
+
+    def state_of_codes(self, codes: Sequence[Tensor], dtype: torch.dtype) -> Any:
+        """A state to carry on from, of codes uint8 `[B, ...]` for each state."""
+        shaped: dict[str, Tensor] = {}
+        for name, spec, follows, code in zip(
+            self.equations.states, self.specs, self.equations.in_thresholds, codes, strict=True
+        ):
+            if spec is None:
+                raise ValueError(f"state {name!r} is float: it has no codes")
+            levels = spec.levels(float(self.threshold.detach()) if follows else 1.0).to(self.threshold.device, dtype)
+            shaped |= {name: levels[code.int()], "codes" if name == "u" else f"{name}_codes": code}
+        return self.state_type(**shaped)
 
     def _carried(self, state: Any, batch: torch.Size, dtype: torch.dtype) -> Tensor | None:
         """The states to start from, `[S, B, N]`; None for zeros."""
@@ -139,7 +155,7 @@ class SeveralStates(Neuron):
     def _carried_codes(self, state: Any, batch: torch.Size) -> Tensor:
         """Codes of the states to start from, `[S, B, N]`."""
         if state is None:
-            return torch.stack([self._codes_of_zero(k, batch).flatten(1) for k in range(len(self.specs))])
+            return torch.stack([self.codes_of_zero(k, batch).flatten(1) for k in range(len(self.specs))])
         codes = [getattr(state, f"{name}_codes") for name in self.equations.states[:-1]] + [state.codes]
         if any(code is None or code.dtype != torch.uint8 or code.shape != batch for code in codes):
             raise ValueError(
@@ -154,7 +170,8 @@ class SeveralStates(Neuron):
                 )
         return torch.stack([code.flatten(1) for code in codes])
 
-    def _codes_of_zero(self, k: int, batch: torch.Size) -> Tensor:
+    def codes_of_zero(self, k: int, batch: torch.Size) -> Tensor:
+        """Codes of 0 of a state, uint8 in the shape of `batch`; zeros for a float state."""
         spec, unit = self.specs[k], float(self.threshold.detach()) if self.equations.in_thresholds[k] else 1.0
         zeros = torch.zeros(batch, device=self.threshold.device)
         return zeros.to(torch.uint8) if spec is None else spec.encode(zeros, unit)

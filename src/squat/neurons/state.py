@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.utils._pytree import _register_namedtuple
@@ -51,3 +51,16 @@ class LSTMState(NamedTuple):
 
 
 _register_namedtuple(LSTMState, serialized_type_name="squat.LSTMState")
+
+
+def codes_of(state: Any) -> list[Tensor]:
+    """The codes that a neuron's state holds, in the order in which its states are updated; none for None.
+
+    Example:
+        >>> import torch
+        >>> len(codes_of(LIFState(torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.uint8))))
+        1
+    """
+    fields = getattr(state, "_fields", ())
+    names = [*(name for name in fields if name.endswith("_codes")), *(name for name in fields if name == "codes")]
+    return [codes for codes in (getattr(state, name) for name in names) if codes is not None]

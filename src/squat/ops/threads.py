@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
+
+from squat.ops.pool import on_threads
 
 SERIAL_WORK = 2**14
 """Up to this many updates (steps x samples x neurons) starting threads costs more than they save."""
@@ -28,9 +29,4 @@ def in_threads(kernel: Callable[..., Any], tasks: int, work: int, *arguments: An
 
     For kernels without the global lock. A parallel loop of numba would do the same and compile three times as long.
     """
-    threads = min(torch.get_num_threads() if work > SERIAL_WORK else 1, tasks)
-    if threads <= 1:
-        return [kernel(0, tasks, *arguments)]
-    cuts = [tasks * i // threads for i in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda i: kernel(cuts[i], cuts[i + 1], *arguments), range(threads)))
+    return on_threads(torch.get_num_threads() if work > SERIAL_WORK else 1, kernel, tasks, *arguments)

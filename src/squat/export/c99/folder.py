@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from squat.checks import check_type
-from squat.export.c99.layout import EVENT_LIMIT, memory
+from squat.export.c99.layout import EVENT_LIMIT, memory, refuse_states
 from squat.export.c99.tables import header, source
 from squat.export.c99.text import check_identifier
 from squat.export.c99.vectors import Vectors, default_inputs, make_vectors, vectors_header, vectors_source
@@ -42,8 +42,8 @@ def export(net: IntegerNetwork, folder: Path | str, *, name: str = "network", ve
 
     Raises:
         TypeError: for something else than a network.
-        ValueError: if the folder is not empty, for a name that C would not take, or for inputs that the network
-            refuses.
+        ValueError: if the folder is not empty, for a name that C would not take, for neurons of several states, or for
+            inputs that the network refuses.
 
     Example:
         >>> import squat, tempfile
@@ -54,6 +54,7 @@ def export(net: IntegerNetwork, folder: Path | str, *, name: str = "network", ve
     """
     check_type("net", net, IntegerNetwork, "an IntegerNetwork; squat.lower makes one of a trained network")
     check_identifier(name)
+    refuse_states(net)
     target = Path(folder).resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"{target}: is not an empty folder; choose another name, nothing was written")
@@ -138,7 +139,8 @@ int main(void)
 
 def _readme(net: IntegerNetwork, vectors: Vectors, name: str) -> str:
     constants = "\n".join(f"| `{a.name}` | {a.values.size} | {a.bits} | {a.bytes} |" for a in stored_arrays(net))
-    states = sum(packed_bytes(layer.size, layer.neurons.bits) for layer in net.neuron_layers if layer.neurons)
+    codes = ((layer.size, bits) for layer in net.neuron_layers if layer.neurons for bits in layer.neurons.widths)
+    states = sum(packed_bytes(size, bits) for size, bits in codes)
     need = memory(net)
     rates = ", ".join(f"{rate:.1%}" for rate in vectors.spike_rates) or "nothing fires"
     return f"""# {name}: a spiking network as C99

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from squat.export.c99.layout import refuse_states
 from squat.export.c99.tables import definitions, header
 from squat.export.c99.text import check_identifier
 from squat.export.c99.vectors import runtime_inputs
@@ -85,7 +86,7 @@ class HostMachine:
         if last.neurons is None:
             out = np.moveaxis(output, 1, 0).reshape(steps, samples, *last.output_shape)
         else:
-            out = by_layer[last.neurons.first < last.neurons.codes][-1]
+            out = by_layer[last.neurons.fires][-1]
         return HostResult(
             *by_layer,
             output=out,
@@ -150,8 +151,11 @@ def compile_networks(
         flags: of the compiler, beside warnings and what a shared library needs.
 
     Raises:
-        ValueError: without a compiler, or if it refuses the code; the message has its output.
+        ValueError: without a compiler, or if it refuses the code (the message has its output), or for neurons of
+            several states.
     """
+    for net in nets.values():
+        refuse_states(net)
     cc = compiler or find_compiler()
     if cc is None:
         raise ValueError("compiler: found none, expected cc, gcc or clang on the path; install one or set CC")

@@ -92,7 +92,7 @@ def memory(net: IntegerNetwork) -> Memory:
         places.append(Place(codes, spikes, channels, outputs // channels))
         if isinstance(layer, Pool):
             spikes += outputs
-        elif layer.neurons is not None:
+        elif isinstance(layer.neurons, Neurons):
             codes += code_bytes(layer.neurons, outputs)
             spikes += -(-outputs // 8)
     first = net.layers[0]
@@ -107,6 +107,20 @@ def memory(net: IntegerNetwork) -> Memory:
         output=net.last.size if net.last.neurons is None else 0,
         scores=net.last.size if net.readout is not None else 0,
     )
+
+
+def refuse_states(net: IntegerNetwork) -> None:
+    """Refuse what the runtime has no code for.
+
+    Raises:
+        ValueError: for a layer whose neurons have several states.
+    """
+    for layer in net.neuron_layers:
+        if not isinstance(layer.neurons, Neurons):
+            raise ValueError(
+                f"net: layer {layer.name!r} has neurons of several states, which the C runtime does not have; export a "
+                "network of LIF, Lapicque, LI and RLIF"
+            )
 
 
 def code_bytes(neurons: Neurons, size: int) -> int:

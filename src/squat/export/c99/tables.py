@@ -88,7 +88,7 @@ def _layer(layer: Layer | Pool, place: Place, name: str) -> tuple[list[str], dic
         kernel = (layer.weight.shape[2], layer.weight.shape[3])
         parts.append(_window(name, layer.input_shape, layer.output_shape, kernel, layer.stride, layer.padding))
         fields["window"] = f"&{name}_window"
-    if layer.neurons is not None:
+    if isinstance(layer.neurons, Neurons):
         parts += _neurons(layer.neurons, layer, place, name)
         fields["neurons"] = f"&{name}_neurons"
     return parts, fields

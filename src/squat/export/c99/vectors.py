@@ -61,9 +61,7 @@ def make_vectors(net: IntegerNetwork, x: Any) -> Vectors:
         checksum=checksum(net, result),
         predictions=None if result.predictions is None else result.predictions.astype(np.uint32),
         spike_rates=tuple(
-            float((codes >= layer.neurons.first).mean())
-            for layer, codes in zip(net.neuron_layers, result.codes, strict=True)
-            if layer.neurons is not None and layer.neurons.first < layer.neurons.codes
+            float(neurons.spikes(codes).mean()) for _, neurons, codes in net.by_layer(result.codes) if neurons.fires
         ),
     )
 

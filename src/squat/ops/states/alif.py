@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from squat.ops.states.equations import DROP, THETA, Equations
+from squat.ops.states.equations import BEFORE, DROP, SPIKE, THETA, Equations
 
 ADAPTATION, MEMBRANE = 0, 1
 RHO, BETA, KAPPA = 2, 3, 4
@@ -81,4 +81,6 @@ EQUATIONS: Any = Equations(
     pull_margin_parameters=pull_margin_parameters,
     membrane_only=False,
     in_thresholds=(False, True),
+    sources=((BEFORE, SPIKE), (BEFORE, SPIKE)),
+    ruler=ADAPTATION,
 )

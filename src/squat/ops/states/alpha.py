@@ -17,7 +17,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from squat.ops.states.equations import (
+    BEFORE,
     DROP,
+    SPIKE,
     Equations,
     margin_of_membrane,
     pull_margin_of_membrane,
@@ -103,4 +105,5 @@ EQUATIONS: Any = Equations(
     pull_margin_parameters=pull_margin_of_membrane_parameters,
     membrane_only=True,
     in_thresholds=(True, True, True),
+    sources=((BEFORE, SPIKE), (BEFORE, SPIKE), (EXCITATORY, INHIBITORY)),
 )

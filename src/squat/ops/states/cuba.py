@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from squat.ops.states.equations import (
+    BEFORE,
     DROP,
     Equations,
     margin_of_membrane,
@@ -75,4 +76,5 @@ EQUATIONS: Any = Equations(
     pull_margin_parameters=pull_margin_of_membrane_parameters,
     membrane_only=True,
     in_thresholds=(True, True),
+    sources=((BEFORE,), (BEFORE, CURRENT)),
 )

@@ -29,6 +29,8 @@ from typing import Any
 
 THETA, DROP = 0, 1
 """Places of the parameters that every neuron has."""
+BEFORE, SPIKE = -1, -2
+"""Sources of a state beside the states of this step: itself after the step before, and the spike of that step."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Equations:
         pull_margin_parameters: adds it to those of the parameters.
         membrane_only: whether the margin is a function of the membrane alone.
         in_thresholds: for each state, whether its levels refer to the threshold, else to 1.
+        sources: for each state what its update reads, if no unquantized value: indices of states of this step,
+            `BEFORE`, `SPIKE` (for a reset too, unless it is that of `BEFORE`). Such a state, if it reads no current, is
+            a table of at most two codes.
+        ruler: the state beside the membrane that the margin reads, or None.
     """
 
     options: type[Any]
@@ -60,6 +66,8 @@ class Equations:
     pull_margin_parameters: Callable[..., None]
     membrane_only: bool
     in_thresholds: tuple[bool, ...]
+    sources: tuple[tuple[int, ...], ...]
+    ruler: int | None = None
 
 
 def margin_of_membrane(o, p, now):
