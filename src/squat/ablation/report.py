@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from squat.ablation import tables, verdicts
+from squat.ablation.config import AblationConfig
 from squat.ablation.results import Results
 from squat.ablation.tools import default_tools
 
@@ -100,14 +101,22 @@ def _settings(results: Results) -> str:
     sizes = ", ".join(f"{number} {name}" for name, number in data["samples"].items())
     lines = [
         f"- data: {data['name']} ({sizes} samples, {data['classes']} classes, {data['steps']} steps)",
-        f"- network: {network.architecture}, hidden {list(network.hidden)}, beta {network.beta:g}"
+        f"- network: {network.architecture}, hidden {list(network.hidden)}"
+        + (f" {network.neuron}" if network.neuron else "")
+        + f", beta {network.beta:g}"
         + (f" (per scheme and state bits: {betas})" if betas else " in all cells")
         + f", {network.surrogate}, readout {network.readout}",
         f"- training: {train.epochs} epochs, batch {train.batch_size}, {train.schedule} schedule, last-epoch weights, "
         f"learning rate {train.learning_rate:g} ({rates})",
-        f"- seeds: {', '.join(map(str, config.seeds))}; weight scales by mean squared error, per {config.granularity}",
+        f"- seeds: {', '.join(map(str, config.seeds))}{_replicates(config)}; weight scales by mean squared error, per {config.granularity}",
     ]
     return "\n".join(lines)
+
+
+def _replicates(config: AblationConfig) -> str:
+    if config.seed_option is None:
+        return ""
+    return f" (each is the `{config.seed_option}` of the data too, with training and test samples of its own)"
 
 
 def _state_of(results: Results) -> str:
