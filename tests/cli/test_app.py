@@ -123,7 +123,7 @@ def test_a_damaged_config_is_refused(squat, tmp_path, content):
 
 
 def test_the_process_ends_with_2_one_line_and_no_traceback():
-    command = [sys.executable, "-m", "squat.cli", "run", "gone.safetensors"]
+    command = [sys.executable, "-m", "squat", "run", "gone.safetensors"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "squat run: gone.safetensors: no such file\n"

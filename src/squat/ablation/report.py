@@ -108,7 +108,8 @@ def _settings(results: Results) -> str:
         + f", {network.surrogate}, readout {network.readout}",
         f"- training: {train.epochs} epochs, batch {train.batch_size}, {train.schedule} schedule, last-epoch weights, "
         f"learning rate {train.learning_rate:g} ({rates})",
-        f"- seeds: {', '.join(map(str, config.seeds))}{_replicates(config)}; weight scales by mean squared error, per {config.granularity}",
+        f"- seeds: {', '.join(map(str, config.seeds))}{_replicates(config)}; weight scales by mean squared error, "
+        f"per {config.granularity}",
     ]
     return "\n".join(lines)
 

@@ -22,7 +22,7 @@ SOME_RUNS_FAILED = 1
 
 
 def ablate(
-    preset: Annotated[str, typer.Option(help="demo, digits, fashion or nmnist.")] = DEMO,
+    preset: Annotated[str, typer.Option(help="demo, digits, digits-rcubalif, digits-ralif, fashion or nmnist.")] = DEMO,
     config: Annotated[Path | None, typer.Option(help="An ablation config (JSON) instead of a preset.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Results folder; by default squat-results/NAME.")] = None,
     data: Annotated[str | None, typer.Option(help="Another data set or your own file.")] = None,
