@@ -8,7 +8,7 @@ import random
 import torch
 
 import squat
-from squat.layers import Flatten, SumPool2d
+from squat.layers import Flatten, MaxPool2d, SumPool2d
 from squat.models import READOUT_NAMES, Network
 from squat.quant.spec import STATE_SPECS
 
@@ -60,7 +60,7 @@ def _dense(draw, largest):
 
 
 def _convolutional(draw, largest):
-    """A convolution, perhaps pooled, perhaps a second one, flattened."""
+    """A convolution, its currents or spikes perhaps pooled, perhaps a second one, flattened."""
     channels, rows, columns = draw.randint(1, 3), draw.randint(6, 9), draw.randint(6, 9)
     shape = (channels, rows, columns)
     scale = {"input_max": largest, "input_scale": 1.0 if largest == 1 else 1 / largest}
@@ -69,20 +69,23 @@ def _convolutional(draw, largest):
         maps, kernel, stride = draw.randint(1, 9), draw.choice([1, 3, (2, 3)]), draw.choice([1, 2, (1, 2)])
         options = {"stride": stride, "padding": draw.choice([0, 1, (1, 0)]), "bias": _coin(draw)}
         layers.append(squat.Conv2d(channels, maps, kernel, weight=_weight(draw), **options, **scale))
+        if _coin(draw) and min(_shape_behind(layers, shape)[1:]) > 1:
+            layers.append(MaxPool2d(draw.choice([2, (1, 2)]), draw.choice([None, 1])))
         layers.append(squat.LIF(draw.uniform(0.3, 1.0), **_neuron(draw)))
         channels, scale = maps, {}
         if stage == 0 and _coin(draw) and min(_shape_behind(layers, shape)[1:]) > 1:
-            layers.append(SumPool2d(2))
-            scale = {"input_max": 4, "input_scale": 0.5}
+            layers.append(draw.choice([SumPool2d, SumPool2d, MaxPool2d])(2))
+            scale = {"input_max": 4, "input_scale": 0.5} if type(layers[-1]) is SumPool2d else {}
         if min(_shape_behind(layers, shape)[1:]) < 3:
             break
     outputs = math.prod(_shape_behind(layers, shape))
-    return [*layers, Flatten(), (outputs, 4) if isinstance(layers[-1], SumPool2d) else outputs], shape
+    return [*layers, Flatten(), (outputs, 4) if type(layers[-1]) is SumPool2d else outputs], shape
 
 
 @torch.no_grad()
 def _shape_behind(layers, shape):
-    return squat.Sequential(*layers).eval()(torch.zeros(1, 1, *shape))[0].shape[2:]
+    out = squat.Sequential(*layers).eval()(torch.zeros(1, 1, *shape))[0]
+    return (out.z if isinstance(out, squat.Current) else out).shape[2:]
 
 
 def _last(draw, inputs, readout):

@@ -313,7 +313,7 @@ def convolutional_init_hidden() -> Any:
 
 
 def max_pooled() -> Any:
-    return MaxPooled(), spikes(BATCH, 1, 16, 16), {"lowers": "MaxPool2d"}
+    return MaxPooled(), spikes(BATCH, 1, 16, 16), {"image": (1, 16, 16)}
 
 
 def circuits() -> Any:

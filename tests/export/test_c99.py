@@ -16,6 +16,7 @@ from squat.export import EXPORTERS
 from squat.export.c99.host import compile_network, compile_networks, find_compiler
 from squat.export.c99.layout import packed_rows
 from squat.integer.proof import NotEqual, prove
+from squat.layers import MaxPool2d
 from squat.models import Network
 
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="needs a C compiler: cc, gcc or clang")
@@ -99,6 +100,26 @@ def test_the_proof_finds_one_wrong_weight_in_c(part):
     which = "input 5" if part == "weight" else "input spike 5"
     with pytest.raises(NotEqual, match=f"not equal, in the C: layer '0 RLIF', neuron 3: {which} give the sum"):
         prove(net, machine, others={"C": compile_network(wrong)})
+
+
+@needs_compiler
+def test_the_proof_finds_a_wrong_weight_that_maxima_hide():
+    """With one input on, the largest sum of a window is 0 or more: one wrong negative weight is not in it."""
+    torch.manual_seed(0)
+    conv = squat.Conv2d(1, 2, 2, weight=squat.IntWeight(4))
+    net = squat.Sequential(conv, MaxPool2d(2), squat.LIF(state=squat.Anchored(4)))
+    machine = squat.lower(net, (1, 7, 5))
+    (layer,) = machine.layers
+    assert prove(net, machine, others={"C": compile_network(machine)}).sums > 0
+    weight = layer.weight.copy()
+    channel, row, column = next((n, i, j) for n, _, i, j in np.argwhere(weight < -1))
+    weight[channel, 0, row, column] += 1
+    wrong = replace(machine, layers=(replace(layer, weight=weight),))
+    with pytest.raises(NotEqual, match=r"not equal, in the C: layer '0 Conv2d, 1 MaxPool2d, 2 LIF', neuron \d+: input"):
+        prove(net, machine, others={"C": compile_network(wrong)})
+    pool = replace(layer.pool, kernel_size=(2, 1))
+    with pytest.raises(NotEqual, match="not equal, in the C: layer '0 Conv2d, 1 MaxPool2d, 2 LIF', neuron"):
+        prove(net, machine, others={"C": compile_network(replace(machine, layers=(replace(layer, pool=pool),)))})
 
 
 @needs_compiler

@@ -13,6 +13,7 @@ import torch
 import squat
 from random_networks import random_network
 from squat.export.c99.cortex_m import CORES, MISSING, measure
+from squat.layers import MaxPool2d
 from squat.models import NetworkConfig, build_network
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "c99.md"
@@ -39,13 +40,17 @@ def network(bits, inputs=40, hidden=32, **options):
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory):
-    """A recurrent network, one with images and pooling, and one with a readout of membranes."""
+    """A recurrent network, one with images and sums of spikes, one with maxima, one with a readout of membranes."""
     folder = tmp_path_factory.mktemp("projects")
     squat.export.c(network(4), folder / "recurrent", name="recurrent")
     squat.export.c(network(2, readout="mean_membrane"), folder / "membrane", name="membrane")
     stack = squat.Sequential(squat.Linear(9, 3, weight=squat.IntWeight(4)))
     squat.export.c(squat.lower(stack), folder / "sums", name="bool")  # no neurons; a name that C has another use for
     torch.manual_seed(0)
+    options = {"weight": squat.IntWeight(3), "input_scale": 1 / 32, "input_max": 255}
+    layers = squat.Conv2d(1, 5, 3, padding=1, **options), MaxPool2d((2, 3), (2, 2)), squat.LIF(state=squat.Anchored(3))
+    head = MaxPool2d(2), squat.Flatten(), squat.Linear(20, 4, weight=squat.IntWeight(4))
+    squat.export.c(squat.lower(squat.Sequential(*layers, *head), (1, 9, 10)), folder / "maxima", name="maxima")
     config = NetworkConfig(
         "conv", (1, 12, 12), (4, 6), 5, weights=squat.IntWeight(4), states=squat.Uniform(4), kernel_size=3,
         input_scale=1 / 255, input_max=255, input_gain=4.0,
@@ -54,7 +59,7 @@ def projects(tmp_path_factory):
     return folder
 
 
-NAMES = ["recurrent", "membrane", "images", "sums"]
+NAMES = ["recurrent", "membrane", "images", "maxima", "sums"]
 
 
 @needs("make", "cc")
@@ -63,7 +68,7 @@ def test_make_check_and_example(projects, name):
     text = run("make", "all", "check", folder=projects / name)
     assert "self-test: all codes equal" in text
     assert "warning" not in text
-    assert ("class " if name != "sums" else "steps done") in run("./build/example", folder=projects / name)
+    assert ("steps done" if name in ("maxima", "sums") else "class ") in run("./build/example", folder=projects / name)
 
 
 @needs("make", "cc")

@@ -16,7 +16,7 @@ import squat
 from helpers import louder, spec_id
 from squat.integer import IntegerNetwork
 from squat.integer.engine import IMPLEMENTATIONS
-from squat.layers import SumPool2d
+from squat.layers import MaxPool2d, SumPool2d
 from squat.models import READOUT_NAMES, Network, NetworkConfig, build_network, predict
 from squat.quant.spec import STATE_SPECS
 
@@ -126,6 +126,29 @@ def test_convolutions_with_strides_padding_and_pools():
             squat.Flatten(), squat.Linear(3 * 2 * 3, 4, weight=weight), squat.LI(state=state),
         )  # fmt: skip
         assert_same(louder(net), spikes(7, 3, 2, 7, 8))
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "channel", "shift"])
+def test_maxima_of_currents_and_of_spikes(granularity):
+    weight, state = squat.IntWeight(4, granularity), squat.Anchored(4)
+    for beta in (0.9, torch.linspace(0.3, 0.99, 5 * 3 * 3)):
+        net = squat.Sequential(
+            squat.Conv2d(2, 5, 3, padding=1, weight=weight), MaxPool2d((2, 3), (2, 2)), squat.LIF(beta, state=state),
+            MaxPool2d(2, 1), squat.Conv2d(5, 4, 2, weight=weight), squat.LIF(state=state),
+            squat.Flatten(), squat.Linear(4, 3, weight=weight),
+        )  # fmt: skip
+        assert_same(louder(net), spikes(7, 3, 2, 7, 8))
+
+
+def test_maxima_of_sums_of_spikes_and_a_last_layer_of_pooled_sums():
+    weight = squat.IntWeight(4)
+    net = squat.Sequential(
+        squat.Conv2d(1, 3, 2, weight=weight, input_max=255, input_scale=1 / 64), squat.LIF(state=squat.Uniform(4)),
+        SumPool2d(2), MaxPool2d(2, 1), squat.Conv2d(3, 4, 2, weight=weight, input_max=4), MaxPool2d((1, 2)),
+    )  # fmt: skip
+    x = torch.randint(0, 256, (1, 3, 1, 10, 9)).float()
+    machine = assert_same(louder(net), x.expand(6, *x.shape[1:]))
+    assert machine.last.output_shape == (4, 2, 1)
 
 
 @pytest.mark.parametrize("learn_beta", ["clamp", "sigmoid"])

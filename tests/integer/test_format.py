@@ -13,6 +13,7 @@ from squat.integer import IntegerNetwork, load, read_metadata
 from squat.integer.format import is_integer_file
 from squat.integer.packing import needed_bits, pack, packed_bytes, stored_arrays, unpack
 from squat.integer.proof import prove
+from squat.layers import MaxPool2d
 from squat.models import READOUT_NAMES, NetworkConfig, build_network
 
 
@@ -92,6 +93,27 @@ def test_files_of_other_kinds_are_refused(tmp_path):
     lowered().save(tmp_path / "net")
     with pytest.raises(ValueError, match="not a squat-network file"):
         squat.load(tmp_path / "net")
+
+
+def test_pools_are_kept(tmp_path):
+    conv, neuron = squat.Conv2d(1, 2, 3, weight=squat.IntWeight(3)), {"state": squat.Anchored(2)}
+    head = squat.Linear(2, 3, weight=squat.IntWeight(3))
+    layers = (conv, MaxPool2d(2, 1), squat.LIF(**neuron), MaxPool2d((2, 3)), squat.Flatten(), head)
+    machine = squat.lower(squat.Sequential(*layers), (1, 5, 6))
+    machine.save(tmp_path / "net")
+    found = load(tmp_path / "net")
+    assert found.fingerprint == machine.fingerprint
+    assert (found.layers[0].pool, found.layers[1]) == (machine.layers[0].pool, machine.layers[1])
+    other = replace(machine.layers[0], pool=replace(machine.layers[0].pool, stride=(2, 1), kernel_size=(1, 2)))
+    assert replace(machine, layers=(other, *machine.layers[1:])).fingerprint != machine.fingerprint
+
+
+def test_files_of_other_versions_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("squat.integer.format.VERSION", 2)
+    lowered().save(tmp_path / "old")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="old: version 2 of the format, expected 3; lower the network again"):
+        load(tmp_path / "old")
 
 
 def test_a_certificate_of_another_network_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 from torch import nn
 
 import squat
+from squat.integer import Pool
 from squat.integer.lower import obstacles
-from squat.layers import AvgPool2d, SumPool2d
+from squat.layers import AvgPool2d, MaxPool2d, SumPool2d
 from squat.models import AccumulatedCurrent, MaxMembrane, MeanMembrane, Network, SpikeCount
 from squat.quant.integer_rule import integer_tables
 
@@ -84,6 +86,7 @@ CASES = [
     ([linear(), lif(beta=[0.1, 0.2, 0.3])], r"beta has 3 decays for 2 neurons; give one, or one for each"),
     ([linear(), lif(threshold=1e9)], r"accumulator of .* expected less than 2\*\*31"),
     ([linear(), nn.Flatten(), lif()], r"layer 0 \(Linear\): is followed by no neuron"),
+    ([linear(), MaxPool2d(2), lif()], r"layer 0 \(Linear\): is followed by no neuron"),
     (
         [squat.RLIF(3, 2, weight=WEIGHT, state=STATE, shared_scale=False)],
         r"layer 0 \(RLIF\): input and recurrent weights have a scale each; train it with shared_scale=True",
@@ -129,6 +132,39 @@ def test_pools(pool, input_max, text):
         squat.lower(net, (1, 16, 16))
     found = obstacles(squat.Sequential(SumPool2d(2), conv, lif()), (1, 16, 16))
     assert found[0] == "layer 0 (SumPool2d): pools the network's input; pool the data instead"
+
+
+def test_pools_of_currents():
+    conv = squat.Conv2d(1, 2, 3, weight=WEIGHT)
+    (layer,) = squat.lower(squat.Sequential(conv, MaxPool2d(2, 1), lif()), (1, 6, 7)).layers
+    assert layer.name == "0 Conv2d, 1 MaxPool2d, 2 LIF"
+    assert (layer.sum_shape, layer.output_shape, layer.size) == ((2, 4, 5), (2, 3, 4), 24)
+    for layers, text in (
+        ([conv, MaxPool2d(2), MaxPool2d(2), lif()], r"layer 1 \(MaxPool2d\): is followed by no neuron; put an LIF"),
+        ([conv, MaxPool2d(5), lif()], r"layer 2 \(LIF\): kernel_size=5: expected an integer .* 4"),
+        ([conv, SumPool2d(2), lif()], r"layer 0 \(Conv2d\): is followed by no neuron"),
+        ([conv, lif(), MaxPool2d(2)], r"layer 2 \(MaxPool2d\): is last; the last layer needs weights"),
+        ([MaxPool2d(2), conv, lif()], r"layer 0 \(MaxPool2d\): pools the network's input; pool the data instead"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            squat.lower(squat.Sequential(*layers), (1, 6, 7))
+
+
+def test_behind_an_obstacle_no_shape_is_made_up():
+    net = squat.Sequential(squat.Conv2d(1, 2, 3, weight=WEIGHT), lif(), squat.Conv2d(2, 2, 3, weight=WEIGHT), lif())
+    assert obstacles(net) == ["layer 0 (Conv2d): needs the size of its images; pass input_shape=(C, H, W)"]
+
+
+def test_pools_that_do_not_fit_their_layer():
+    layer = squat.lower(squat.Sequential(squat.Conv2d(1, 2, 3, weight=WEIGHT), lif()), (1, 6, 6)).layers[0]
+    for pool, text in (
+        (Pool((2, 6, 6), (2, 2), (2, 2), "max"), r"pooled sums \(2, 6, 6\), expected those of its convolution"),
+        (Pool((2, 4, 4), (2, 2), (2, 2)), "sums are pooled by 'sum', expected 'max'"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            replace(layer, pool=pool)
+    with pytest.raises(ValueError, match="kind of pooling='mean': expected one of 'sum', 'max'"):
+        Pool((2, 4, 4), (2, 2), (2, 2), "mean")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from squat.integer import IntegerNetwork
 from squat.integer.certificate import Certificate
 from squat.integer.cuts import dead_codes, engine_step, integer_cuts, probe, reachable_codes, starts, sum_ranges
 from squat.integer.proof import NotEqual, prove
+from squat.layers import MaxPool2d
 from squat.models import NetworkConfig, build_network
 from squat.quant.spec import STATE_SPECS
 
@@ -64,6 +65,19 @@ def test_convolutions_and_whole_networks():
     conv = squat.Conv2d(1, 2, 2, weight=squat.IntWeight(4))
     net = squat.Sequential(conv, squat.LIF(torch.linspace(0, 1, 18), state=squat.Anchored(2)))
     assert prove(net, squat.lower(net, (1, 4, 4))).layers[0].neurons == 18
+
+
+def test_pooled_currents_have_the_cuts_of_their_neurons():
+    weight, neuron = squat.IntWeight(4, "channel"), {"state": squat.Anchored(2)}
+    for beta, probed in ((0.9, 3), (torch.linspace(0, 1, 3 * 2 * 3), 18)):
+        conv, pool = squat.Conv2d(2, 3, 3, padding=1, weight=weight), MaxPool2d((2, 2), (2, 1))
+        net = squat.Sequential(conv, pool, squat.LIF(beta, **neuron))
+        machine = squat.lower(net, (2, 5, 4))
+        assert prove(net, machine).layers[0].neurons == probed
+        (layer,) = machine.layers
+        for wrong in (replace(layer.pool, kernel_size=(1, 2), stride=(4, 1)), replace(layer.pool, kernel_size=(3, 2))):
+            with pytest.raises(NotEqual, match="other weights, tables or another readout"):
+                prove(net, IntegerNetwork((replace(layer, pool=wrong),)))
 
 
 def test_sums_beyond_float32():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import torch
 
 import squat
 from squat.integer.activity import activities, fan_out
+from squat.integer.energy import PICOJOULE, integer_energy
+from squat.layers import MaxPool2d
 from squat.models import NetworkConfig, build_network
 
 WEIGHT, STATE = squat.IntWeight(2), squat.Anchored(2)
@@ -67,6 +70,24 @@ def test_fan_out_of_convolutions_and_pools():
     machine, x = lowered("conv", (2, 6, 6)), spikes(6, 2, 2, 6, 6)
     result, (_, last) = activities(machine, x)
     assert last.input_events <= (result.codes[0] >= machine.layers[0].neurons.first).sum() / 2
+
+
+def test_maxima_of_sums():
+    conv = squat.Conv2d(1, 3, 3, weight=WEIGHT)
+    plain, pooled = (
+        squat.lower(squat.Sequential(conv, *between, squat.LIF(state=STATE)), (1, 7, 6))
+        for between in ((), (MaxPool2d((2, 3), (2, 1)),))
+    )
+    x = spikes(6, 4, 1, 7, 6)
+    (without,), (found,) = activities(plain, x)[1], activities(pooled, x)[1]
+    assert pooled.layers[0].output_shape == (3, 2, 2)
+    assert (without.maxima, found.maxima) == (0, 6 * (3 * 2 * 2) * (2 * 3 - 1))
+    assert found.synaptic_operations == without.synaptic_operations > 0
+    assert (found.state_writes, without.state_writes) == (6 * 12, 6 * 3 * 5 * 4)
+    assert pooled.report().sizes.accumulators == plain.report().sizes.accumulators  # of the sums before they are pooled
+    energy, zero = (integer_energy(pooled.layers[0], activity) for activity in (found, replace(found, maxima=0.0)))
+    assert energy.compares - zero.compares == pytest.approx(found.maxima * PICOJOULE["int32 add"])
+    assert f"{found.maxima:.0f} of sums" in str(pooled.report(x))
 
 
 def test_two_bits_are_fourteen_times_smaller():

@@ -8,8 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from squat import LIF, Anchored, Sequential
-from squat.integer.lower import obstacles
+from squat import LIF, Anchored
 from squat.layers import MODULES, AvgPool2d, Conv2d, MaxPool2d, SumPool2d
 from squat.quant.weight import IntWeight
 
@@ -129,12 +128,6 @@ def test_pooling_sums_averages_and_takes_the_largest():
         with pytest.raises(ValueError, match=r"x: 3 axes \(2, 3, 4\), expected 5 axes \[T, B, C, H, W\]"):
             layer(torch.ones(2, 3, 4))
     assert repr(SumPool2d(2)) == "SumPool2d(kernel_size=(2, 2), stride=(2, 2))"
-
-
-def test_max_pooling_is_not_lowered():
-    weight, state = IntWeight(4), Anchored(4)
-    net = Sequential(Conv2d(1, 1, 1, weight=weight), LIF(state=state), MaxPool2d(2), Conv2d(1, 1, 1, weight=weight))
-    assert obstacles(net, (1, 4, 4))[0].startswith("layer 2 (MaxPool2d): is not an integer layer; lowered are Linear")
 
 
 def test_the_how_to_runs():

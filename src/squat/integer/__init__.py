@@ -6,7 +6,8 @@ from squat.integer.certificate import Certificate
 from squat.integer.engine import Result, State
 from squat.integer.format import load, read_metadata
 from squat.integer.network import IntegerNetwork
-from squat.integer.parts import Layer, Neurons, Pool, Readout
+from squat.integer.parts import Layer, Neurons, Readout
+from squat.integer.pools import Pool
 
 __all__ = [
     "Certificate",

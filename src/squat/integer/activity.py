@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from squat.integer.engine import Result, pooled
+from squat.integer.engine import Result
 from squat.integer.network import IntegerNetwork
-from squat.integer.parts import Layer, Neurons, Pool
+from squat.integer.parts import Layer, Neurons
 from squat.integer.plain import Codes
+from squat.integer.pools import Pool
 from squat.integer.states import States, SummedState
 
 
@@ -31,6 +33,7 @@ class Activity:
         state_reads, state_writes: of one code each.
         adds: synaptic operations, and those of the bias and of the table's entry.
         compares: with boundaries, as many as a code has bits. A state that is looked up needs none.
+        maxima: compares of synaptic sums, where the largest of a window counts; one step's worth of a constant input.
         membrane_updates: codes that change (NeuroBench).
         occupancy: share of every code, over neurons and steps; of the state that fires, where there are several.
         saturation: share of the lowest and the highest code together.
@@ -47,6 +50,7 @@ class Activity:
     state_writes: float
     adds: float
     compares: float
+    maxima: float
     membrane_updates: float
     occupancy: tuple[float, ...]
     saturation: float
@@ -67,7 +71,7 @@ def fan_out(layer: Layer, weight: np.ndarray) -> np.ndarray:
     filled_kernels = filled.sum(0)
     (down, right), (top, left) = layer.stride, layer.padding
     channels, height, width = layer.input_shape
-    rows, columns = layer.output_shape[1:]
+    rows, columns = layer.sum_shape[1:]
     reached = np.zeros((channels, height + 2 * top, width + 2 * left), np.int64)
     for i in range(weight.shape[2]):
         for j in range(weight.shape[3]):
@@ -81,7 +85,7 @@ def _walk(net: IntegerNetwork, x: np.ndarray, result: Result) -> Iterator[tuple[
     values, codes = x[:1] if x.strides[0] == 0 else x, net.by_layer(result.codes)
     for layer in net.layers:
         if isinstance(layer, Pool):
-            values = pooled(layer, values)
+            values = layer(values)
             continue
         own = None if layer.neurons is None else next(codes)[2]
         yield layer, values.reshape(*values.shape[:2], *layer.input_shape), own
@@ -95,6 +99,7 @@ def _activity(net: IntegerNetwork, layer: Layer, x: np.ndarray, codes: Codes | N
     events = float((x != 0).sum()) / samples
     amount = (x != 0 if multiplied else x).sum((0, 1), dtype=np.int64)
     synaptic = float((amount * fan_out(layer, layer.weight)).sum()) / samples
+    maxima = float(len(x) * size * (0 if layer.pool is None else math.prod(layer.pool.kernel_size) - 1))
     dense = float(fan_out(layer, np.ones_like(layer.weight)).sum()) * len(x)
     products = synaptic if multiplied else 0.0
     sparsity = float(np.mean(np.concatenate([weight.reshape(-1) for weight in layer.weights]) == 0))
@@ -103,7 +108,8 @@ def _activity(net: IntegerNetwork, layer: Layer, x: np.ndarray, codes: Codes | N
         unused |= {"membrane_updates": 0.0, "occupancy": (), "saturation": 0.0}
         return Activity(
             name=layer.name, connection_sparsity=sparsity, input_events=events, synaptic_operations=synaptic,
-            dense_operations=dense, multiplications=products, adds=synaptic, **unused,
+            dense_operations=dense, multiplications=products, adds=synaptic, maxima=maxima,
+            **unused,
         )  # fmt: skip
     machine = layer.neurons
     spikes = machine.spikes(codes).reshape(steps, samples, size)
@@ -127,6 +133,7 @@ def _activity(net: IntegerNetwork, layer: Layer, x: np.ndarray, codes: Codes | N
         state_writes=float(updates * len(codes)),
         adds=synaptic + later * work.tables + updates * work.biases,
         compares=float(updates * work.compares),
+        maxima=maxima,
         membrane_updates=sum(float((own[1:] != own[:-1]).sum()) for own in codes) / samples,
         occupancy=tuple(occupancy.tolist()),
         saturation=float(occupancy[0] + occupancy[-1]),

@@ -162,8 +162,9 @@ def _event_rows(layer: Layer, inputs: bool, recurrent: bool) -> np.ndarray:
 
 
 def _convolution_sums(layer: Layer, rows: np.ndarray, first: int | None) -> np.ndarray:
-    channels, *image = layer.output_shape
+    channels, *image = layer.sum_shape
     weight = np.ascontiguousarray(np.moveaxis(layer.counted_weights(np.int32)[0], 0, -1))
     out = np.empty((len(rows), *image, channels), np.int32)
     convolution_sums(rows, first or 0, weight, layer.stride, layer.padding, out)
-    return np.moveaxis(out, -1, 1).reshape(len(rows), -1)
+    sums = np.moveaxis(out, -1, 1)
+    return (sums if layer.pool is None else layer.pool(sums)).reshape(len(rows), -1)

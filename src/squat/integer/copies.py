@@ -11,8 +11,9 @@ from torch import Tensor
 
 from squat.integer.copy_states import copy_states
 from squat.integer.parts import Layer, Neurons, Shape
+from squat.integer.pools import Pool
 from squat.integer.states import States
-from squat.layers import Conv2d, Linear
+from squat.layers import Conv2d, Linear, MaxPool2d
 from squat.neurons import RLIF
 from squat.neurons.several import SeveralStates
 from squat.ops.lif.tables import code_tables
@@ -21,11 +22,14 @@ TABLE_LIMIT = 2**16
 """Entries of a layer's table: 256 neurons with their own decay at 8 bits, 4096 at 4 bits."""
 
 
-def copy_weighted(module: Linear | Conv2d, neuron: Any, name: str, shape: Shape) -> tuple[Layer, Tensor, Tensor | None]:
+def copy_weighted(
+    module: Linear | Conv2d, pool: MaxPool2d | None, neuron: Any, name: str, shape: Shape
+) -> tuple[Layer, Tensor, Tensor | None]:
     """A layer of weights with the neurons behind it, if any, and the scale and bias of its sums.
 
     Args:
         module: with integer weights, in evaluation mode.
+        pool: of its currents, or None.
         neuron: an LIF or LI with quantized state, or None.
         name: for messages.
         shape: of one step of its input.
@@ -41,6 +45,8 @@ def copy_weighted(module: Linear | Conv2d, neuron: Any, name: str, shape: Shape)
         name, shape, weight, quantizer.spec.bits, module.input_max, recurrent=None, input_unit=1,
         recurrent_unit=1, stride=stride, padding=padding, neurons=None, weight_shift=weight_shift,
     )  # fmt: skip
+    if pool is not None:
+        layer = replace(layer, pool=Pool(layer.sum_shape, pool.kernel_size, pool.stride, "max"))
     if neuron is not None:
         scale, bias = neuron.receive(scale), None if bias is None else neuron.receive(bias)
         layer = replace(layer, neurons=_copy(neuron, w_int.dtype, scale, bias, int(bound), layer))

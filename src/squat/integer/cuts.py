@@ -31,7 +31,7 @@ def probe(layer: Layer) -> Layer:
     if machine is None:
         raise ValueError(f"{layer.name}: has no neurons")
     if layer.is_convolution and max(machine.rows().values()) <= layer.channels:
-        layer = replace(layer, input_shape=layer.weight.shape[1:], stride=(1, 1), padding=(0, 0))
+        layer = replace(layer, input_shape=layer.weight.shape[1:], stride=(1, 1), padding=(0, 0), pool=None)
     return replace(layer, recurrent=None if layer.recurrent is None else np.zeros_like(layer.recurrent))
 
 

@@ -69,7 +69,7 @@ def integer_energy(layer: Layer, activity: Activity) -> Energy:
         states=(activity.state_reads + activity.state_writes) * bits * bit,
         tables=(activity.state_reads * table + activity.compares * bound) * bit,
         adds=activity.adds * add,
-        compares=activity.compares * add,
+        compares=(activity.compares + activity.maxima) * add,
         multiplications=activity.multiplications * PICOJOULE["int8 multiply"],
     )
 
@@ -93,7 +93,7 @@ def baseline_energy(layer: Layer, activity: Activity, state: str) -> Energy:
         states=(activity.state_reads + activity.state_writes) * machine.state_bits * bit,
         tables=0.0,
         adds=activity.adds * machine.add,
-        compares=activity.state_writes * machine.add,
+        compares=(activity.state_writes + activity.maxima) * machine.add,
         multiplications=activity.multiplications * machine.product + activity.state_reads * machine.decay,
     )
 

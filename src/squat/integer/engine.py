@@ -10,7 +10,8 @@ import numpy as np
 
 from squat.checks import check_choice
 from squat.integer.network import IntegerNetwork
-from squat.integer.parts import BIAS_FRACTION_BITS, Neurons, Pool
+from squat.integer.parts import BIAS_FRACTION_BITS, Neurons
+from squat.integer.pools import Pool
 from squat.integer.states import States
 
 IMPLEMENTATIONS = {"compiled": "squat.integer.compiled", "numpy": "squat.integer.plain"}
@@ -66,7 +67,7 @@ def run(net: IntegerNetwork, x: Any, state: State | None, implementation: str) -
     codes: list[np.ndarray] = []
     for layer in net.layers:
         if isinstance(layer, Pool):
-            values, first = pooled(layer, values if first is None else values >= first), None
+            values, first = layer(values if first is None else (values >= first).view(np.uint8)), None
             continue
         values = values.reshape(*values.shape[:2], *layer.input_shape)
         if layer.neurons is None:
@@ -147,17 +148,6 @@ def check_scores(net: IntegerNetwork, steps: int) -> None:
     """Refuse so many steps that scores could overflow 64 bits."""
     if net.readout is not None and net.readout.step_bound(net.last) * steps >= SCORE_LIMIT:
         raise ValueError(f"x: after {steps} steps the scores could overflow 64 bits; run fewer steps at a time")
-
-
-def pooled(pool: Pool, x: np.ndarray) -> np.ndarray:
-    """Window sums as bytes."""
-    rows, columns = pool.output_shape[1:]
-    total = np.zeros((*x.shape[:2], *pool.output_shape), np.uint8)
-    for i in range(pool.kernel_size[0]):
-        for j in range(pool.kernel_size[1]):
-            down, right = pool.stride
-            total += x[..., i : i + rows * down : down, j : j + columns * right : right][..., :rows, :columns]
-    return total
 
 
 def _scores(net: IntegerNetwork, output: np.ndarray, state: State | None) -> np.ndarray | None:

@@ -19,10 +19,11 @@ from squat.checks import check_choice, check_int, check_type
 from squat.integer.certificate import Certificate
 from squat.integer.network import IntegerNetwork
 from squat.integer.packing import pack, stored_arrays, unpack
-from squat.integer.parts import Layer, Neurons, Pool, Readout
+from squat.integer.parts import Layer, Neurons, Readout
+from squat.integer.pools import Pool
 from squat.integer.states import ComputedState, States, SummedState
 
-FORMAT, VERSION = "squat-integer", 2
+FORMAT, VERSION = "squat-integer", 3
 HEADER_KEY = "squat"
 HEADER_LIMIT = 2**24
 LAYER_LIMIT = 1024
@@ -124,6 +125,8 @@ def _fields_of(part: Any, prefix: str, arrays: Mapping[str, Any]) -> dict[str, A
             value = {"tensor": stored.name, "bits": stored.bits, "shape": list(value.shape)}
         elif isinstance(value, Neurons | States):
             value = {"class": type(value).__name__, **_fields_of(value, prefix, arrays)}
+        elif isinstance(value, Pool):
+            value = _fields_of(value, prefix, arrays)
         elif field.name == "states":
             value = [
                 {"class": type(state).__name__, **_fields_of(state, f"{prefix}{name}.", arrays)}
@@ -149,9 +152,12 @@ def _build_layer(tree: Any, tensors: dict[str, np.ndarray]) -> Layer | Pool:
     arguments = dict(check_type("layer", tree, dict, "a JSON object"))
     if check_choice("class", arguments.pop("class", None), ("Layer", "Pool")) == "Pool":
         return Pool(**_arguments(Pool, arguments, tensors))
-    neurons = arguments.pop("neurons", None)
-    machine = None if neurons is None else _build_neurons(neurons, tensors)
-    return Layer(**_arguments(Layer, {**arguments, "neurons": None}, tensors) | {"neurons": machine})
+    parts: dict[str, Any] = {}
+    if arguments.get("neurons") is not None:
+        parts["neurons"] = _build_neurons(arguments["neurons"], tensors)
+    if arguments.get("pool") is not None:
+        parts["pool"] = Pool(**_arguments(Pool, arguments["pool"], tensors))
+    return Layer(**_arguments(Layer, {**arguments, **dict.fromkeys(parts)}, tensors) | parts)
 
 
 def _build_neurons(tree: Any, tensors: dict[str, np.ndarray]) -> Neurons | States:

@@ -18,17 +18,19 @@ from torch import Tensor, nn
 from squat.checks import check_type
 from squat.integer.copies import copy_recurrent, copy_weighted
 from squat.integer.network import IntegerNetwork
-from squat.integer.parts import Layer, Pool, Readout, Shape
+from squat.integer.parts import Layer, Readout, Shape
+from squat.integer.pools import Pool
 from squat.integer.readouts import lower_readout, wanted_layer
-from squat.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, SumPool2d
+from squat.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, SumPool2d
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
 from squat.neurons import LI, RLIF, ConvRLIF, SpikingLSTM
 from squat.neurons.base import Neuron
 from squat.neurons.several import SeveralStates
 
+POOLS = {SumPool2d: "sum", MaxPool2d: "max"}
 USE_SUMS = "use SumPool2d, and input_scale in the next layer"
-USE_KNOWN = "lowered are Linear, Conv2d, SumPool2d, Flatten, and all neurons but ConvRLIF and SpikingLSTM"
+USE_KNOWN = "lowered are Linear, Conv2d, SumPool2d, MaxPool2d, Flatten, and all neurons but ConvRLIF and SpikingLSTM"
 
 
 def lower(net: Network | Sequential, input_shape: Shape | None = None) -> IntegerNetwork:
@@ -125,7 +127,7 @@ class _Walk:
             elif isinstance(module, SpikingLSTM):
                 self._object("has float gates (sigmoid and tanh), which no integer machine repeats; use RLIF")
                 self.shape = None
-            elif type(module) is SumPool2d:
+            elif isinstance(module, SumPool2d) and type(module) in POOLS:
                 self._pool(module)
             elif isinstance(module, Dropout):
                 pass  # which does nothing in use
@@ -144,32 +146,39 @@ class _Walk:
         self.found.append(f"layer {at} ({type(self.modules[at]).__name__}): {text}")
 
     def _weighted(self, module: Linear | Conv2d) -> None:
-        neuron = self.modules[self.at + 1] if self.at + 1 < len(self.modules) else None
-        follows = isinstance(neuron, Neuron) and not isinstance(neuron, RLIF)
-        count = len(self.found)
+        name, count = self._name(), len(self.found)
         self._check_input(module.input_max)
         if module.weight_spec is None:
             self._object("its weights are float; train it with weight=IntWeight(bits)")
-        if neuron is not None and not follows:
-            self._object("is followed by no neuron; put an LIF or LI behind it")
         if isinstance(module, Conv2d) and self.shape is None and not self.layers and not self.found:
             self._object("needs the size of its images; pass input_shape=(C, H, W)")
-        if follows:
+        pool: Any = self._next() if isinstance(module, Conv2d) and type(self._next()) is MaxPool2d else None
+        if pool is not None:
             self.at += 1
+            name += f", {self._name()}"
+        neuron: Any = self._next()
+        if isinstance(neuron, Neuron) and not isinstance(neuron, RLIF):
+            self.at += 1
+            name += f", {self._name()}"
             self._check_neuron(neuron)
-        name = f"{self.at - follows} {type(module).__name__}"
-        name += f", {self.at} {type(neuron).__name__}" if follows else ""
-        if len(self.found) > count:
+        elif neuron is not None:
+            self._object("is followed by no neuron; put an LIF or LI behind it")
+        if len(self.found) > count or (isinstance(module, Conv2d) and self.shape is None):
             self.shape = None
         else:
-            self._guarded(lambda: self._add_weighted(module, neuron if follows else None, name))
+            self._guarded(lambda: self._add_weighted(module, pool, neuron, name))
         self.largest = 1
 
-    def _add_weighted(self, module: Linear | Conv2d, neuron: Any, name: str) -> None:
-        convolution = isinstance(module, Conv2d)
-        shape = self.shape if convolution and self.shape is not None else (module.weight.shape[1],)
+    def _next(self) -> nn.Module | None:
+        return self.modules[self.at + 1] if self.at + 1 < len(self.modules) else None
+
+    def _name(self) -> str:
+        return f"{self.at} {type(self.modules[self.at]).__name__}"
+
+    def _add_weighted(self, module: Linear | Conv2d, pool: MaxPool2d | None, neuron: Any, name: str) -> None:
+        shape = self.shape if isinstance(module, Conv2d) and self.shape else (module.weight.shape[1],)
         self._check_shape(shape)
-        layer, self.scale, self.bias = copy_weighted(module, neuron, name, shape)
+        layer, self.scale, self.bias = copy_weighted(module, pool, neuron, name, shape)
         self._add(layer)
 
     def _recurrent(self, module: RLIF) -> None:
@@ -188,24 +197,25 @@ class _Walk:
 
     def _add_recurrent(self, module: RLIF) -> None:
         self._check_shape((module.in_features,))
-        self._add(copy_recurrent(module, f"{self.at} {type(module).__name__}"))
+        self._add(copy_recurrent(module, self._name()))
 
     def _pool(self, module: SumPool2d) -> None:
         if self.shape is None:
             if not self.layers and not self.found:
                 self._object("needs the size of its images; pass input_shape=(C, H, W)")
             return
-        area = math.prod(module.kernel_size)
         if self.largest is None:
             self._object("pools the network's input; pool the data instead")
             self.shape = None
-        elif self.largest * area > 255:
-            self._object(f"its sums reach {self.largest * area}, more than a byte; use smaller windows")
-            self.shape = None
         else:
-            self.largest *= area
-            shape, kernel, stride = self.shape, module.kernel_size, module.stride
-            self._guarded(lambda: self._add(Pool(shape, kernel, stride)))
+            shape, kernel, stride, kind = self.shape, module.kernel_size, module.stride, POOLS[type(module)]
+            self._guarded(lambda: self._add_pool(Pool(shape, kernel, stride, kind), self.largest or 1))
+
+    def _add_pool(self, pool: Pool, largest: int) -> None:
+        if largest * pool.growth > 255:
+            raise ValueError(f"its sums reach {largest * pool.growth}, more than a byte; use smaller windows")
+        self.largest = largest * pool.growth
+        self._add(pool)
 
     def _check_neuron(self, neuron: Any) -> None:
         if isinstance(neuron, ConvRLIF):

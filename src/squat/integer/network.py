@@ -14,7 +14,8 @@ import numpy as np
 
 from squat.checks import check_int
 from squat.integer.certificate import Certificate
-from squat.integer.parts import Layer, Neurons, Pool, Readout, Shape
+from squat.integer.parts import Layer, Neurons, Readout, Shape
+from squat.integer.pools import Pool
 from squat.integer.states import States
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class IntegerNetwork:
             if not same and (isinstance(layer, Pool) or math.prod(shape) != math.prod(layer.input_shape)):
                 raise ValueError(f"layers[{index}]: input of shape {layer.input_shape}, expected {shape}")
             if isinstance(layer, Pool):
-                largest *= math.prod(layer.kernel_size)
+                largest *= layer.growth
                 accepted = 255 if index else -1  # the network's own input is not pooled
             else:
                 accepted = layer.input_max

@@ -7,7 +7,8 @@ Of a layer with neurons, in units of `w_scale / 2**shift`:
     c'     = #{k : acc > bound[n, k]}                  spike = c' >= first
 
 With `drop_input` the step after a spike has `acc = 0`. A table of one row serves every neuron, one of `C` rows the
-neurons of each channel. Neurons of several states are described in `states.py`.
+neurons of each channel. Where sums are pooled, `z` is the largest of a window. Neurons of several states are described
+in `states.py`.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import numpy as np
 
 from squat.checks import check_choice, check_int
 from squat.integer.checks import check_array
+from squat.integer.pools import Pool
 from squat.integer.states import States
 
 ACCUMULATOR_LIMIT = 2**31
 """Accumulators are int32; no sum of a lowered network reaches this magnitude."""
 NEURON_LIMIT = 2**24
-"""Neurons of a layer."""
+"""Neurons of a layer, or sums that are pooled for them."""
 BIAS_FRACTION_BITS = 8
 """Bits below one integer unit in which an accumulated current is held."""
 LARGEST_SHIFT = 7
@@ -129,6 +131,7 @@ class Layer:
         stride, padding: of a convolution, rows and columns.
         neurons: the machine behind the sums, or None for a last layer whose sums are read out.
         weight_shift: int8 `[C]`, by how many bits each channel's sums are shifted, 0 to 7; None for none.
+        pool: of kind `"max"`, over the sums of a convolution, before the neurons; or None.
     """
 
     name: str
@@ -143,6 +146,7 @@ class Layer:
     padding: tuple[int, int]
     neurons: Neurons | States | None
     weight_shift: np.ndarray | None = None
+    pool: Pool | None = None
 
     def __post_init__(self) -> None:
         check_int("weight_bits", self.weight_bits, 2, 8)
@@ -159,6 +163,7 @@ class Layer:
                 check_int("stride", step, 1, 255)
         else:
             check_array("weight", self.weight, np.int8, (None, self.inputs))
+        self._check_pool()
         if self.recurrent is not None:
             check_array("recurrent", self.recurrent, np.int8, (self.size, self.size))
         for weight in self.weights:
@@ -168,11 +173,19 @@ class Layer:
             check_array("weight_shift", self.weight_shift, np.int8, (self.channels,))
             check_int("lowest weight_shift", int(self.weight_shift.min()), 0, LARGEST_SHIFT)
             check_int("highest weight_shift", int(self.weight_shift.max()), 0, LARGEST_SHIFT)
-        if self.size > NEURON_LIMIT:
-            raise ValueError(f"{self.name}: {self.size} neurons, expected at most {NEURON_LIMIT}")
+        if math.prod(self.sum_shape) > NEURON_LIMIT:
+            raise ValueError(f"{self.name}: {math.prod(self.sum_shape)} sums, expected at most {NEURON_LIMIT}")
         self._check_rows()
         if self.accumulator_bound >= ACCUMULATOR_LIMIT:
             raise ValueError(f"{self.name}: accumulators can reach {self.accumulator_bound}, expected less than 2**31")
+
+    def _check_pool(self) -> None:
+        if self.pool is None:
+            return
+        if not self.is_convolution or self.pool.input_shape != self.sum_shape:
+            raise ValueError(f"{self.name}: pooled sums {self.pool.input_shape}, expected those of its convolution")
+        if self.pool.kind != "max":
+            raise ValueError(f"{self.name}: sums are pooled by {self.pool.kind!r}, expected 'max'")
 
     def _check_rows(self) -> None:
         for name, rows in ({} if self.neurons is None else self.neurons.rows()).items():
@@ -197,7 +210,12 @@ class Layer:
 
     @property
     def output_shape(self) -> Shape:
-        """`(N,)`, or `(C', H', W')` of a convolution."""
+        """`(N,)`, or `(C', H', W')` of a convolution, pooled where its sums are."""
+        return self.sum_shape if self.pool is None else self.pool.output_shape
+
+    @property
+    def sum_shape(self) -> Shape:
+        """Shape of a step's synaptic sums, before any pooling."""
         if not self.is_convolution:
             return (self.channels,)
         sizes = zip(self.input_shape[1:], self.weight.shape[2:], self.stride, self.padding, strict=True)
@@ -235,33 +253,6 @@ class Layer:
         """No accumulator, and no partial sum of one, exceeds this magnitude."""
         reach = int(np.abs(self.sum_range).max())
         return reach if self.neurons is None else self.neurons.reach(reach)
-
-
-@dataclass(frozen=True, eq=False)
-class Pool:
-    """Sums over windows: `[C, H, W]` to `[C, H', W']`.
-
-    Attributes:
-        input_shape: `(C, H, W)`.
-        kernel_size, stride: rows and columns.
-    """
-
-    input_shape: Shape
-    kernel_size: tuple[int, int]
-    stride: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        if len(self.input_shape) != 3:
-            raise ValueError(f"pooling of an input {self.input_shape}: expected (C, H, W)")
-        for size, kernel, step in zip(self.input_shape[1:], self.kernel_size, self.stride, strict=True):
-            check_int("kernel_size", kernel, 1, size)
-            check_int("stride", step, 1)
-
-    @property
-    def output_shape(self) -> Shape:
-        """`(C, H', W')`."""
-        sizes = zip(self.input_shape[1:], self.kernel_size, self.stride, strict=True)
-        return (self.input_shape[0], *((n - k) // s + 1 for n, k, s in sizes))
 
 
 @dataclass(frozen=True, eq=False)

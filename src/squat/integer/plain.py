@@ -16,7 +16,7 @@ Codes = tuple[np.ndarray, ...]
 
 
 def synaptic_sums(layer: Layer, x: np.ndarray, first: int | None) -> np.ndarray:
-    """Sums of the input weights, int32 `[S, B, *output_shape]`.
+    """Sums of the input weights, pooled where the layer pools them, int32 `[S, B, *output_shape]`.
 
     Args:
         layer: whose weights.
@@ -27,6 +27,11 @@ def synaptic_sums(layer: Layer, x: np.ndarray, first: int | None) -> np.ndarray:
     weight = layer.counted_weights(np.float64)[0]
     if not layer.is_convolution:
         return (values @ weight.T).astype(np.int32)
+    sums = _convolved(layer, values, weight)
+    return sums if layer.pool is None else layer.pool(sums)
+
+
+def _convolved(layer: Layer, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     (down, right), (top, left) = layer.stride, layer.padding
     padded = np.pad(values, ((0, 0),) * 3 + ((top, top), (left, left)))
     windows = sliding_window_view(padded, weight.shape[2:], axis=(3, 4))[:, :, :, ::down, ::right]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -87,8 +86,8 @@ class Implementation(Protocol):
     def step(self, index: int) -> Step:
         """The neurons of `probe(machine.neuron_layers[index])` as a black box."""
 
-    def sums(self, index: int) -> Sums:
-        """The synaptic sums of `machine.layers[index]` as a black box."""
+    def sums(self, index: int, pooled: bool = True) -> Sums:
+        """The synaptic sums of `machine.layers[index]` as a black box, with the layer's pool or before it."""
 
 
 def prove(
@@ -145,12 +144,16 @@ def _compare_sums(machine: IntegerNetwork, name: str, other: Implementation) -> 
     total, largest = 0, machine.input_max
     for index, layer in enumerate(machine.layers):
         if isinstance(layer, Layer):
-            compared, difference = compare_sums(layer, other.sums(index), largest)
-            if difference:
-                raise NotEqual(f"not equal, in the {name}: {difference}")
-            total, largest = total + compared, 1
+            # Maxima hide small sums, so those below a pool are compared by themselves too.
+            for pooled in (True,) if layer.pool is None else (False, True):
+                part = layer if pooled else replace(layer, pool=None, neurons=None)
+                compared, difference = compare_sums(part, other.sums(index, pooled), largest)
+                if difference:
+                    raise NotEqual(f"not equal, in the {name}: {difference}")
+                total += compared
+            largest = 1
         else:
-            largest *= math.prod(layer.kernel_size)
+            largest *= layer.growth
     return total
 
 
@@ -219,15 +222,16 @@ def training_steps(net: Network | Sequential, layers: list[Layer]) -> list[Any]:
     """The neurons of every layer of the trained network as black boxes, in order."""
     modules: list[Any] = list((net.layers if isinstance(net, Network) else net).layers)
     steps: list[Any] = []
-    for module, following in zip(modules, [*modules[1:], None], strict=True):
-        if len(steps) < len(layers):
-            shape = probe(layers[len(steps)]).output_shape
-            if isinstance(module, RLIF):
-                several = isinstance(module, SeveralStates)
-                steps.append(_recurrent_states(module) if several else _recurrent_step(module))
-            elif isinstance(module, Linear | Conv2d) and isinstance(following, Neuron):
-                make: Any = _elementwise_states if isinstance(following, SeveralStates) else _elementwise_step
-                steps.append(make(module, following, shape))
+    weights: Any = None
+    for module in modules:
+        weights = module if isinstance(module, Linear | Conv2d) else weights
+        several = isinstance(module, SeveralStates)
+        if isinstance(module, RLIF) and len(steps) < len(layers):
+            steps.append(_recurrent_states(module) if several else _recurrent_step(module))
+        elif isinstance(module, Neuron) and weights is not None and len(steps) < len(layers):
+            # Pooled sums, like others, are sums of the layer's range.
+            make: Any = _elementwise_states if several else _elementwise_step
+            steps.append(make(weights, module, probe(layers[len(steps)]).output_shape))
     return steps
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ class Sizes:
         weights: input and recurrent weights.
         states: one code (or value) for every state of every neuron.
         tables: tables, boundaries, biases, and what the readout looks up.
-        accumulators: one for every neuron of the largest layer, since layers run one after the other, and the scores.
+        accumulators: one for every sum of the largest layer, since layers run one after the other, and the scores.
     """
 
     weights: int
@@ -90,8 +91,8 @@ class Report:
                 f"{layer.synaptic_operations / self.steps:.1f} a step (dense {layer.dense_operations:.0f}), "
                 f"{layer.input_events:.0f} events",
                 f"  {layer.state_reads:.0f} state reads, {layer.state_writes:.0f} writes, {layer.adds:.0f} adds, "
-                f"{layer.compares:.0f} compares, {layer.multiplications:.0f} multiplications, "
-                f"{layer.membrane_updates:.0f} codes changed",
+                f"{layer.compares:.0f} compares with boundaries, {layer.maxima:.0f} of sums, "
+                f"{layer.multiplications:.0f} multiplications, {layer.membrane_updates:.0f} codes changed",
             ]
             if len(layer.occupancy) in range(1, 17):
                 lines.append("  codes: " + " ".join(f"{share:.1%}" for share in layer.occupancy))
@@ -148,7 +149,8 @@ def _sizes(net: IntegerNetwork, weight_bits: int | None = None, state_bits: int 
     codes = [(layer.size, bits) for layer in net.neuron_layers if layer.neurons for bits in layer.neurons.widths]
     with_weights = [layer for layer in net.layers if isinstance(layer, Layer)]
     widest = max(
-        packed_bytes(layer.size, weight_bits or layer.accumulator_bound.bit_length() + 1) for layer in with_weights
+        packed_bytes(math.prod(layer.sum_shape), weight_bits or layer.accumulator_bound.bit_length() + 1)
+        for layer in with_weights
     )
     return Sizes(
         weights=sum(array.bytes for array in weights),

@@ -106,8 +106,7 @@ class MaxPool2d(SumPool2d):
     """Maximum over windows: `[T, B, C, H, W]` to `[T, B, C, H', W']`. Of spikes: a spike where the window holds any.
 
     Of the `Current` of a convolution with integer weights it takes the largest sums, which are a `Current` again.
-    The gradient of a window goes to its first largest entry, as in torch. `squat.lower` refuses it so far; `SumPool2d`
-    is lowered.
+    The gradient of a window goes to its first largest entry, as in torch.
 
     Args:
         kernel_size: rows and columns of the window, one number or a pair.

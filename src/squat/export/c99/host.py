@@ -112,10 +112,11 @@ class HostMachine:
 
         return step
 
-    def sums(self, index: int) -> Sums:
-        """The synaptic sums of `net.layers[index]` as a black box, see `squat.integer.sums`."""
-        layer = self.net.layers[index]
-        size = math.prod(layer.output_shape)
+    def sums(self, index: int, pooled: bool = True) -> Sums:
+        """The synaptic sums of `net.layers[index]` as a black box, or those that it pools; see `squat.integer.sums`."""
+        layer: Any = self.net.layers[index]
+        shape = layer.output_shape if pooled else layer.sum_shape
+        channels, positions = layer.channels, math.prod(shape[1:])
         packed = isinstance(self.net.layers[index - 1], Layer) if index else self.net.input_max == 1
 
         def sums(x: np.ndarray, spikes: np.ndarray) -> np.ndarray:
@@ -124,13 +125,14 @@ class HostMachine:
             recurrent = (
                 np.packbits(spikes, axis=1, bitorder="little") if spikes.size else np.zeros((len(x), 1), np.uint8)
             )
-            out = np.empty((len(x), size), np.int32)
+            out = np.empty((len(x), positions, channels), np.int32)
             counts = (ctypes.c_size_t(count) for count in (len(x), inputs.shape[1], recurrent.shape[1]))
             self._library.host_sums(
-                self._context, ctypes.c_uint32(index), ctypes.c_bool(packed), *counts,
+                self._context, *(ctypes.c_uint32(value) for value in (index, positions, 0 if pooled else shape[2])),
+                ctypes.c_bool(packed), *counts,
                 *(_address(array) for array in (inputs, recurrent, out)),
             )  # fmt: skip
-            return out
+            return out.swapaxes(1, 2)
 
         return sums
 

@@ -65,7 +65,7 @@ class Memory:
     Attributes:
         places: of each layer.
         codes, spikes, input: bytes.
-        sums, held, output: entries of 4 bytes.
+        sums, part, held, output: entries of 4 bytes.
         scores: entries of 8 bytes.
     """
 
@@ -74,6 +74,7 @@ class Memory:
     spikes: int
     input: int
     sums: int
+    part: int
     held: int
     output: int
     scores: int
@@ -81,7 +82,8 @@ class Memory:
     @property
     def bytes(self) -> int:
         """All of it, pointers and padding apart."""
-        return self.codes + self.spikes + self.input + 4 * (self.sums + self.held + self.output) + 8 * self.scores
+        words = self.sums + self.part + self.held + self.output
+        return self.codes + self.spikes + self.input + 4 * words + 8 * self.scores
 
 
 def memory(net: IntegerNetwork) -> Memory:
@@ -103,6 +105,7 @@ def memory(net: IntegerNetwork) -> Memory:
         spikes=spikes,
         input=-(-int(np.prod(net.input_shape)) // 8),
         sums=max(layer.channels for layer in net.layers if isinstance(layer, Layer)),
+        part=max((layer.channels for layer in net.layers if isinstance(layer, Layer) and layer.pool), default=0),
         held=int(np.prod(first.output_shape)) if constant else 0,
         output=net.last.size if net.last.neurons is None else 0,
         scores=net.last.size if net.readout is not None else 0,

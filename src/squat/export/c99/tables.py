@@ -71,8 +71,9 @@ def _layer(layer: Layer | Pool, place: Place, name: str) -> tuple[list[str], dic
     fields: dict[str, Any] = {"inputs": inputs, "size": size, "channels": place.channels, "positions": place.positions}
     fields |= {"code_offset": place.code_offset, "spike_offset": place.spike_offset}
     if isinstance(layer, Pool):
-        parts.append(_window(name, layer.input_shape, layer.output_shape, layer.kernel_size, layer.stride, (0, 0)))
-        return parts, fields | {"window": f"&{name}_window", "weight_bits": 0}
+        sizes = (layer.input_shape, layer.output_shape, layer.kernel_size)
+        parts.append(_window(f"{name}_window", *sizes, layer.stride, (0, 0)))
+        return parts, fields | {"window": f"&{name}_window", "weight_bits": 0, "maximum": layer.kind == "max"}
     bits = stored_bits(layer.weight_bits)
     rows = packed_rows(input_rows(layer), bits)
     parts.append(array(f"{name}_weight", rows))
@@ -85,17 +86,28 @@ def _layer(layer: Layer | Pool, place: Place, name: str) -> tuple[list[str], dic
         parts.append(array(f"{name}_weight_shift", layer.weight_shift.astype(np.uint8)))
         fields["weight_shift"] = f"{name}_weight_shift"
     if layer.is_convolution:
-        kernel = (layer.weight.shape[2], layer.weight.shape[3])
-        parts.append(_window(name, layer.input_shape, layer.output_shape, kernel, layer.stride, layer.padding))
-        fields["window"] = f"&{name}_window"
+        windows = list(_windows(layer, name))
+        parts += windows
+        fields |= {field: f"&{name}_{field}" for field, _ in zip(("window", "pool"), windows, strict=False)}
     if isinstance(layer.neurons, Neurons):
         parts += _neurons(layer.neurons, layer, place, name)
         fields["neurons"] = f"&{name}_neurons"
     return parts, fields
 
 
+def _windows(layer: Layer, name: str) -> Iterator[str]:
+    """A convolution's window; where its sums are pooled it moves by whole windows of the pool, which has one too."""
+    kernel, (down, right), pool = layer.weight.shape[2:], layer.stride, layer.pool
+    far = (1, 1) if pool is None else pool.stride
+    moves = (far[0] * down, far[1] * right)
+    yield _window(f"{name}_window", layer.input_shape, layer.output_shape, kernel, moves, layer.padding)
+    if pool is not None:
+        below = (layer.channels, *pool.kernel_size)
+        yield _window(f"{name}_pool", layer.input_shape, below, kernel, layer.stride, layer.padding)
+
+
 def _window(
-    name: str, shape: Shape, out: Shape, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+    name: str, shape: Shape, out: Shape, kernel: Shape, stride: tuple[int, int], padding: tuple[int, int]
 ) -> str:
     channels, rows, columns = shape
     fields = {"channels": channels, "rows": rows, "columns": columns, "out_rows": out[1], "out_columns": out[2]}
@@ -103,7 +115,7 @@ def _window(
         fields |= {f"{field}_rows": down, f"{field}_columns": right}
     fields |= {"image_size": rows * columns, "stride_size": stride[0] * columns}
     fields["padding_size"] = padding[0] * columns + padding[1]
-    return structure("squat_window", f"{name}_window", fields)
+    return structure("squat_window", name, fields)
 
 
 def _neurons(neurons: Neurons, layer: Layer, place: Place, name: str) -> Iterator[str]:
@@ -151,8 +163,8 @@ def _network(net: IntegerNetwork, need: Memory, name: str) -> Iterator[str]:
 
 def _memory_fields(need: Memory) -> Iterator[tuple[str, str, int]]:
     """Name, type and size of the arrays that a network needs; an empty one does not exist."""
-    kinds = {"scores": "int64_t", "sums": "int32_t", "held": "int32_t", "output": "int32_t"}
-    for field in ("scores", "sums", "held", "output", "codes", "spikes", "input"):
+    kinds = {"scores": "int64_t", "sums": "int32_t", "part": "int32_t", "held": "int32_t", "output": "int32_t"}
+    for field in ("scores", "sums", "part", "held", "output", "codes", "spikes", "input"):
         if getattr(need, field):
             yield field, kinds.get(field, "uint8_t"), getattr(need, field)
 
@@ -161,7 +173,7 @@ def _initializer(need: Memory, name: str) -> str:
     present = {field for field, _, _ in _memory_fields(need)}
     lines = [
         f"    memory->context.{field} = {f'memory->{field}' if field in present else 'NULL'};"
-        for field in ("codes", "spikes", "input", "sums", "held", "output", "scores")
+        for field in ("codes", "spikes", "input", "sums", "part", "held", "output", "scores")
     ]
     body = "\n".join([f"    memory->context.network = &{name}_network;", *lines, "    squat_reset(&memory->context);"])
     return f"void {name}_init({name}_memory *memory)\n{{\n{body}\n}}"

@@ -109,24 +109,37 @@ bool host_update(const squat_context *context, uint32_t layer_index, uint32_t po
 }
 
 /* Synaptic sums of a layer for `rows` probes: `inputs` bits or bytes of input (`stride` bytes each), and `recurrent` spikes
- * (one bit for each neuron, `spike_stride` bytes each). Writes [rows][channels * positions]. False without memory. */
-bool host_sums(const squat_context *context, uint32_t layer_index, bool packed, size_t rows, size_t stride,
-               size_t spike_stride, const uint8_t *inputs, const uint8_t *recurrent, int32_t *out)
+ * (one bit for each neuron, `spike_stride` bytes each). With `columns`, the sums below a pool, `columns` of them a line.
+ * Writes [rows][positions][channels]. False without memory. */
+bool host_sums(const squat_context *context, uint32_t layer_index, uint32_t positions, uint32_t columns, bool packed,
+               size_t rows, size_t stride, size_t spike_stride, const uint8_t *inputs, const uint8_t *recurrent,
+               int32_t *out)
 {
-    const squat_layer *const layer = &context->network->layers[layer_index];
-    int32_t *const sums = malloc(layer->channels * sizeof(int32_t));
+    squat_layer layer = context->network->layers[layer_index];
+    squat_window window;
+    int32_t *const sums = malloc(layer.channels * sizeof(int32_t));
+    if (columns != 0U) {
+        window = *layer.window;
+        window.out_columns = columns;
+        window.stride_rows = layer.pool->stride_rows;
+        window.stride_columns = layer.pool->stride_columns;
+        window.stride_size = layer.pool->stride_size;
+        layer.window = &window;
+        layer.pool = NULL;
+    }
     for (size_t row = 0U; (sums != NULL) && (row < rows); row++) {
         const squat_input input = {&inputs[row * stride], packed};
-        squat_adder adder = squat_new_adder(layer, sums);
-        squat_place place = squat_first_place(layer->window);
-        for (uint32_t position = 0U; position < layer->positions; position++) {
-            (void)memset(sums, 0, layer->channels * sizeof(int32_t));
+        squat_adder adder = squat_new_adder(&layer, sums, context->part);
+        squat_place place = squat_first_place(layer.window);
+        for (uint32_t position = 0U; position < positions; position++) {
+            (void)memset(sums, 0, layer.channels * sizeof(int32_t));
             squat_sum_position(&adder, input, &place, &recurrent[row * spike_stride]);
-            for (uint32_t channel = 0U; channel < layer->channels; channel++) {
-                out[(row * layer->size) + ((size_t)channel * layer->positions) + position] = sums[channel];
+            for (uint32_t channel = 0U; channel < layer.channels; channel++) {
+                *out = sums[channel];
+                out++;
             }
-            if (layer->window != NULL) {
-                squat_move(&place, layer->window);
+            if (layer.window != NULL) {
+                squat_move(&place, layer.window);
             }
         }
     }

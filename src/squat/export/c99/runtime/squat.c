@@ -87,7 +87,7 @@ static void run_synapses(const squat_context *context, const squat_layer *layer,
     uint8_t *const codes = (layer->neurons == NULL) ? NULL : &context->codes[layer->code_offset];
     uint8_t *const spikes = (layer->neurons == NULL) ? NULL : &context->spikes[layer->spike_offset];
     const bool started = context->started || ((layer->neurons != NULL) && (layer->neurons->start >= 0));
-    squat_adder adder = squat_new_adder(layer, context->sums);
+    squat_adder adder = squat_new_adder(layer, context->sums, context->part);
     squat_place place = squat_first_place(layer->window);
     const int32_t *constant = held;
     for (uint32_t position = 0U; position < layer->positions; position++) {
@@ -116,7 +116,7 @@ static void run_synapses(const squat_context *context, const squat_layer *layer,
     }
 }
 
-/* Sums over windows, as bytes. */
+/* Sums or maxima over windows, as bytes. */
 static void run_pool(const squat_context *context, const squat_layer *layer, squat_input input)
 {
     const squat_window *const window = layer->window;
@@ -129,7 +129,14 @@ static void run_pool(const squat_context *context, const squat_layer *layer, squ
             uint32_t line = image + place.origin;
             for (uint32_t i = 0U; i < window->kernel_rows; i++) {
                 for (uint32_t j = 0U; j < window->kernel_columns; j++) {
-                    total += input.packed ? squat_input_bit(input, line + j, 0U) : input.data[line + j];
+                    const uint32_t value = input.packed ? squat_input_bit(input, line + j, 0U) : input.data[line + j];
+                    if (!layer->maximum) {
+                        total += value;
+                    } else if (value > total) {
+                        total = value;
+                    } else {
+                        /* the largest so far stays */
+                    }
                 }
                 line += window->columns;
             }
@@ -274,7 +281,7 @@ bool squat_hold(squat_context *context, const uint8_t *values)
     const squat_input input = {values, false};
     const bool good = (context->held != NULL) && in_range(context->network, values);
     if (good) {
-        squat_adder adder = squat_new_adder(layer, context->held);
+        squat_adder adder = squat_new_adder(layer, context->held, context->part);
         squat_place place = squat_first_place(layer->window);
         (void)memset(context->held, 0, (size_t)layer->size << 2);
         for (uint32_t position = 0U; position < layer->positions; position++) {

@@ -6,7 +6,7 @@
  *     acc    = (z << shift) + bias[n] + table[code]       first step: acc = (z << shift) + bias[n]
  *     code'  = number of bounds that acc exceeds          spike = (code' >= first)
  *
- * Weights are packed words with one row for each input, codes are packed bytes. Signed numbers are two's complement.
+ * A layer may pool its sums: z is then the largest of a window of positions. Weights are packed words with one row for each input, codes are packed bytes. Signed numbers are two's complement.
  */
 #ifndef SQUAT_H
 #define SQUAT_H
@@ -63,6 +63,7 @@ typedef struct {
     const uint32_t *recurrent;   /* [channels][row_words], or NULL */
     const uint8_t *weight_shift; /* by channel: sums count 2^shift, or NULL */
     const squat_window *window;  /* of a convolution or a pooling layer, else NULL */
+    const squat_window *pool;    /* the positions of the kernel below an output that is the largest of their sums, or NULL */
     const squat_neurons *neurons; /* NULL: pooling, or a last layer whose sums are read out */
     uint32_t inputs;
     uint32_t size;           /* outputs */
@@ -75,6 +76,7 @@ typedef struct {
     uint16_t input_unit;     /* what a weight counts for in the sums */
     uint16_t recurrent_unit;
     uint8_t weight_bits;     /* as stored: 2, 4 or 8; 0 for a pooling layer */
+    bool maximum;            /* a pooling layer takes the largest value, not the sum */
 } squat_layer;
 
 typedef struct {
@@ -97,6 +99,7 @@ typedef struct {
     uint8_t *spikes;  /* one bit for each neuron (a byte for each pooled value), layer after layer */
     uint8_t *input;   /* one bit for each input */
     int32_t *sums;    /* of one position of the widest layer */
+    int32_t *part;    /* of one position below a window of pooled sums, or NULL */
     int32_t *held;    /* sums of a constant input, or NULL where inputs are spikes */
     int32_t *output;  /* sums of a last layer without neurons, or NULL */
     int64_t *scores;  /* one for each class, or NULL */

@@ -2,6 +2,7 @@
 #include "squat_sums.h"
 
 #include <stddef.h>
+#include <string.h>
 
 int32_t squat_times(int32_t value, uint32_t factor)
 {
@@ -206,7 +207,7 @@ void squat_move(squat_place *place, const squat_window *window)
     } else {
         place->column = 0U;
         place->top += window->stride_rows;
-        place->left = 0U - window->padding_columns;
+        place->left = place->begin;
         place->line += window->stride_size;
         place->origin = place->line;
     }
@@ -214,10 +215,11 @@ void squat_move(squat_place *place, const squat_window *window)
 
 squat_place squat_first_place(const squat_window *window)
 {
-    squat_place place = {0U, 0U, 0U, 0U, 0U};
+    squat_place place = {0U, 0U, 0U, 0U, 0U, 0U};
     if (window != NULL) {
         place.top -= window->padding_rows;
         place.left -= window->padding_columns;
+        place.begin = place.left;
         place.line -= window->padding_size;
         place.origin = place.line;
     }
@@ -240,11 +242,40 @@ static void add_input(squat_adder *adder, squat_input input, const squat_place *
     }
 }
 
-squat_adder squat_new_adder(const squat_layer *layer, int32_t *sums)
+/* Adds the largest sums of the positions below a window. */
+static void add_largest(squat_adder *adder, squat_input input, const squat_place *place)
+{
+    const squat_window *const pool = adder->layer->pool;
+    const uint32_t channels = adder->layer->channels;
+    int32_t *const largest = adder->sums;
+    squat_place below = *place;
+    below.begin = place->left;
+    below.line = place->origin;
+    below.column = 0U;
+    for (uint32_t i = 0U; i < pool->out_rows; i++) {
+        for (uint32_t j = 0U; j < pool->out_columns; j++) {
+            const bool first = (i == 0U) && (j == 0U);
+            adder->sums = first ? largest : adder->part;
+            (void)memset(adder->sums, 0, (size_t)channels << 2);
+            add_input(adder, input, &below);
+            flush(adder);
+            for (uint32_t channel = 0U; channel < channels; channel++) {
+                if (adder->sums[channel] > largest[channel]) {
+                    largest[channel] = adder->sums[channel];
+                }
+            }
+            squat_move(&below, pool);
+        }
+    }
+    adder->sums = largest;
+}
+
+squat_adder squat_new_adder(const squat_layer *layer, int32_t *sums, int32_t *part)
 {
     squat_adder adder;
     adder.layer = layer;
     adder.sums = sums;
+    adder.part = part;
     adder.packing = packing_of(layer->weight_bits);
     adder.count = 0U;
     adder.factor = 1U;
@@ -254,7 +285,11 @@ squat_adder squat_new_adder(const squat_layer *layer, int32_t *sums)
 void squat_sum_position(squat_adder *adder, squat_input input, const squat_place *place, const uint8_t *spikes)
 {
     const squat_layer *const layer = adder->layer;
-    if (input.data != NULL) {
+    if (input.data == NULL) {
+        /* nothing to add */
+    } else if (layer->pool != NULL) {
+        add_largest(adder, input, place);
+    } else {
         add_input(adder, input, place);
     }
     if ((layer->recurrent != NULL) && (spikes != NULL)) {

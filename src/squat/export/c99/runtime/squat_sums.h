@@ -22,6 +22,7 @@ typedef struct {
     const uint32_t *rows[SQUAT_CHUNK];
     const squat_layer *layer;
     int32_t *sums;
+    int32_t *part; /* sums of one position below a window, where the layer pools them */
     squat_packing packing;
     uint32_t count;
     uint32_t factor; /* what a weight counts for */
@@ -33,12 +34,13 @@ typedef struct {
     bool packed;
 } squat_input;
 
-/* Where a kernel or a window stands: its first row, column and input, the input that its line of positions began at,
- * and the position's own column. */
+/* Where a kernel or a window stands: its first row, column and input, the column and input that its line of positions
+ * began at, and the position's own column. */
 typedef struct {
     uint32_t top;
     uint32_t left;
     uint32_t origin;
+    uint32_t begin;
     uint32_t line;
     uint32_t column;
 } squat_place;
@@ -52,10 +54,10 @@ static inline int32_t squat_shifted(int32_t value, uint32_t bits)
     return (int32_t)((uint32_t)value << bits);
 }
 
-squat_adder squat_new_adder(const squat_layer *layer, int32_t *sums);
+squat_adder squat_new_adder(const squat_layer *layer, int32_t *sums, int32_t *part);
 
-/* Adds to the sums of one position what the input below it and, in a recurrent layer, the last spikes give. An input
- * without data, or spikes that are NULL, add nothing. */
+/* Adds to the sums of one position what the input below it and, in a recurrent layer, the last spikes give; of pooled
+ * sums, the largest of the window. An input without data, or spikes that are NULL, add nothing. */
 void squat_sum_position(squat_adder *adder, squat_input input, const squat_place *place, const uint8_t *spikes);
 
 /* The first place of a window (of NULL: nowhere), and the place of the next position. */
