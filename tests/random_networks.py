@@ -40,7 +40,7 @@ def random_network(seed: int) -> tuple[Network | squat.Sequential, torch.Tensor]
 
 
 def _dense(draw, largest):
-    """Linear with LIF, or RLIF, one to three times; the number of outputs comes last."""
+    """Linear with LIF, or RLIF, once or twice, perhaps a residual block; outputs and their largest value come last."""
     layers, inputs = [], draw.randint(1, 40)
     size = shape = (inputs,)
     scale = {"input_max": largest, "input_scale": 1.0 if largest == 1 else 1 / largest}
@@ -56,7 +56,22 @@ def _dense(draw, largest):
             layers.append(squat.Linear(size[0], features, bias=_coin(draw), weight=_weight(draw), **scale))
             layers.append(squat.LIF(_beta(draw, features), **_neuron(draw)))
         size, scale = (features,), {}
-    return [*layers, size[0]], shape
+    if draw.random() < 0.3:
+        block, largest = _dense_block(draw, features)
+        return [*layers, block, (features, largest)], shape
+    return [*layers, (features, 1)], shape
+
+
+def _dense_block(draw, features):
+    """A residual block, perhaps with another in its branch, and the largest value that it gives."""
+    branch = [squat.Linear(features, features, bias=_coin(draw), weight=_weight(draw)), squat.LIF(**_neuron(draw))]
+    if draw.random() < 0.3:
+        branch = [squat.RLIF(features, features, weight=_weight(draw), **_neuron(draw))]
+    largest = 2
+    if draw.random() < 0.3:
+        block, inner = _dense_block(draw, features)
+        branch, largest = [*branch, block], 1 + inner
+    return squat.Residual(squat.Sequential(*branch)), largest
 
 
 def _convolutional(draw, largest):
@@ -64,7 +79,7 @@ def _convolutional(draw, largest):
     channels, rows, columns = draw.randint(1, 3), draw.randint(6, 9), draw.randint(6, 9)
     shape = (channels, rows, columns)
     scale = {"input_max": largest, "input_scale": 1.0 if largest == 1 else 1 / largest}
-    layers = []
+    layers, highest = [], 1
     for stage in range(draw.randint(1, 2)):
         maps, kernel, stride = draw.randint(1, 9), draw.choice([1, 3, (2, 3)]), draw.choice([1, 2, (1, 2)])
         options = {"stride": stride, "padding": draw.choice([0, 1, (1, 0)]), "bias": _coin(draw)}
@@ -72,14 +87,27 @@ def _convolutional(draw, largest):
         if _coin(draw) and min(_shape_behind(layers, shape)[1:]) > 1:
             layers.append(MaxPool2d(draw.choice([2, (1, 2)]), draw.choice([None, 1])))
         layers.append(squat.LIF(draw.uniform(0.3, 1.0), **_neuron(draw)))
-        channels, scale = maps, {}
+        channels, highest = maps, 1
         if stage == 0 and _coin(draw) and min(_shape_behind(layers, shape)[1:]) > 1:
             layers.append(draw.choice([SumPool2d, SumPool2d, MaxPool2d])(2))
-            scale = {"input_max": 4, "input_scale": 0.5} if type(layers[-1]) is SumPool2d else {}
+            highest = 4 if type(layers[-1]) is SumPool2d else 1
+        if draw.random() < 0.3 and min(_shape_behind(layers, shape)[1:]) > 1:
+            block, highest = _image_block(draw, maps, highest)
+            layers.append(block)
+        scale = {"input_max": highest, "input_scale": 0.5}
         if min(_shape_behind(layers, shape)[1:]) < 3:
             break
-    outputs = math.prod(_shape_behind(layers, shape))
-    return [*layers, Flatten(), (outputs, 4) if type(layers[-1]) is SumPool2d else outputs], shape
+    return [*layers, Flatten(), (math.prod(_shape_behind(layers, shape)), highest)], shape
+
+
+def _image_block(draw, channels, largest):
+    """A residual block, with a pool of currents and of what is kept or without, and the largest value that it gives."""
+    branch = [squat.Conv2d(channels, channels, 3, padding=1, weight=_weight(draw), input_max=largest)]
+    shortcut = draw.choice([None, SumPool2d(2, 1), MaxPool2d(2, 1)])
+    if shortcut is not None:
+        branch.append(MaxPool2d(2, 1))
+    branch.append(squat.LIF(draw.uniform(0.3, 1.0), **_neuron(draw)))
+    return squat.Residual(squat.Sequential(*branch), shortcut), 1 + largest * (4 if type(shortcut) is SumPool2d else 1)
 
 
 @torch.no_grad()
@@ -90,7 +118,7 @@ def _shape_behind(layers, shape):
 
 def _last(draw, inputs, readout):
     """The layer that a readout reads."""
-    features, largest = inputs if isinstance(inputs, tuple) else (inputs, 1)
+    features, largest = inputs
     classes = draw.randint(2, 6)
     weight = _weight(draw)
     linear = squat.Linear(features, classes, bias=_coin(draw), weight=weight, input_max=largest)

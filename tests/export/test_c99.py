@@ -18,6 +18,7 @@ from squat.export.c99.layout import packed_rows
 from squat.integer.proof import NotEqual, prove
 from squat.layers import MaxPool2d
 from squat.models import Network
+from squat.neurons.state import codes_of
 
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="needs a C compiler: cc, gcc or clang")
 COMPILERS = [
@@ -42,7 +43,7 @@ def assert_same(net, x, machine, program):
     trained, states = [], None
     for step in x:  # the codes of every step
         _, states = stack(step[None], states)
-        trained.append([state.codes.numpy() for state in states if state is not None])
+        trained.append([own.numpy() for own in codes_of(states)])
     compiled, plain = machine.run(x), machine.run(x, implementation="numpy")
     found, fired = program.run(x.numpy()), True
     for index, layer in enumerate(machine.neuron_layers):

@@ -40,7 +40,7 @@ def network(bits, inputs=40, hidden=32, **options):
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory):
-    """A recurrent network, one with images and sums of spikes, one with maxima, one with a readout of membranes."""
+    """A recurrent network, one with a readout of membranes, one with images, one with maxima and a residual block."""
     folder = tmp_path_factory.mktemp("projects")
     squat.export.c(network(4), folder / "recurrent", name="recurrent")
     squat.export.c(network(2, readout="mean_membrane"), folder / "membrane", name="membrane")
@@ -49,7 +49,9 @@ def projects(tmp_path_factory):
     torch.manual_seed(0)
     options = {"weight": squat.IntWeight(3), "input_scale": 1 / 32, "input_max": 255}
     layers = squat.Conv2d(1, 5, 3, padding=1, **options), MaxPool2d((2, 3), (2, 2)), squat.LIF(state=squat.Anchored(3))
-    head = MaxPool2d(2), squat.Flatten(), squat.Linear(20, 4, weight=squat.IntWeight(4))
+    branch = squat.Conv2d(5, 5, 3, padding=1, weight=squat.IntWeight(2)), squat.LIF(state=squat.Uniform(2))
+    block = squat.Residual(squat.Sequential(*branch))
+    head = MaxPool2d(2), block, squat.Flatten(), squat.Linear(20, 4, weight=squat.IntWeight(4), input_max=2)
     squat.export.c(squat.lower(squat.Sequential(*layers, *head), (1, 9, 10)), folder / "maxima", name="maxima")
     config = NetworkConfig(
         "conv", (1, 12, 12), (4, 6), 5, weights=squat.IntWeight(4), states=squat.Uniform(4), kernel_size=3,

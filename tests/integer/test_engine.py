@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 import squat
 from helpers import louder, spec_id
 from squat.integer import IntegerNetwork
+from squat.integer.activity import activities
 from squat.integer.engine import IMPLEMENTATIONS
 from squat.layers import MaxPool2d, SumPool2d
 from squat.models import READOUT_NAMES, Network, NetworkConfig, build_network, predict
+from squat.neurons.state import codes_of
 from squat.quant.spec import STATE_SPECS
 
 RESETS = [
@@ -42,7 +44,7 @@ def assert_same(net, x, machine=None, active=True):
     states, codes, outputs = None, [], []
     for step in x:  # the codes of every step
         output, states = stack(step[None], states)
-        codes.append([state.codes.numpy() for state in states if state is not None])
+        codes.append([own.numpy() for own in codes_of(states)])
         outputs.append(output.z[0] if isinstance(output, squat.Current) else output[0])
     for implementation in IMPLEMENTATIONS:
         result = machine.run(x, implementation=implementation)
@@ -149,6 +151,44 @@ def test_maxima_of_sums_of_spikes_and_a_last_layer_of_pooled_sums():
     x = torch.randint(0, 256, (1, 3, 1, 10, 9)).float()
     machine = assert_same(louder(net), x.expand(6, *x.shape[1:]))
     assert machine.last.output_shape == (4, 2, 1)
+
+
+def test_residual_blocks():
+    weight, neuron = {"weight": squat.IntWeight(4)}, {"state": squat.Anchored(4)}
+    inner = squat.Residual(squat.Sequential(squat.RLIF(9, 9, input_max=1, **weight, **neuron)))
+    branch = squat.Linear(9, 9, **weight), squat.LIF(**neuron), inner
+    net = squat.Sequential(
+        squat.Linear(11, 9, **weight), squat.LIF(**neuron), squat.Residual(squat.Sequential(*branch)),
+        squat.RLIF(9, 6, input_max=3, **weight, **neuron), squat.Linear(6, 4, **weight), squat.LI(**neuron),
+    )  # fmt: skip
+    machine = assert_same(louder(net), spikes(9, 3, 11))
+    assert machine.largest == (1, 1, 1, 2, 3, 1, 1)
+    assert [layer.name for layer in machine.neuron_layers[1:3]] == ["2.0 Linear, 2.1 LIF", "2.2.0 RLIF"]
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "shortcut", "largest"),
+    [
+        ([], [], None, 4 + 1),
+        ([MaxPool2d(2)], [], SumPool2d(2), 16 + 1),
+        ([MaxPool2d(2, 1)], [], MaxPool2d(2, 1), 4 + 1),
+        ([], [SumPool2d(2)], MaxPool2d(2), 4 + 4),
+    ],
+)
+def test_residual_blocks_of_images(before, behind, shortcut, largest):
+    """With pools before the neurons of the branch, behind them, and of what is kept."""
+    weight, neuron = squat.IntWeight(4), {"state": squat.Anchored(4)}
+    conv = squat.Conv2d(3, 3, 3, padding=1, weight=weight, input_max=4)
+    branch = squat.Sequential(conv, *before, squat.LIF(**neuron), *behind)
+    net = squat.Sequential(
+        squat.Conv2d(1, 3, 2, weight=weight), squat.LIF(**neuron), SumPool2d(2, 1), squat.Residual(branch, shortcut),
+        squat.Conv2d(3, 2, 2, weight=weight, input_max=largest, input_scale=0.25),
+    )  # fmt: skip
+    x = spikes(7, 3, 1, 8, 8)
+    machine = assert_same(louder(net), x)
+    assert machine.largest[-2] == largest
+    last = activities(machine, x)[1][-1]
+    assert last.synaptic_operations > last.input_events > 0
 
 
 @pytest.mark.parametrize("learn_beta", ["clamp", "sigmoid"])

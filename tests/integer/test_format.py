@@ -13,7 +13,7 @@ from squat.integer import IntegerNetwork, load, read_metadata
 from squat.integer.format import is_integer_file
 from squat.integer.packing import needed_bits, pack, packed_bytes, stored_arrays, unpack
 from squat.integer.proof import prove
-from squat.layers import MaxPool2d
+from squat.layers import MaxPool2d, SumPool2d
 from squat.models import READOUT_NAMES, NetworkConfig, build_network
 
 
@@ -108,6 +108,27 @@ def test_pools_are_kept(tmp_path):
     assert replace(machine, layers=(other, *machine.layers[1:])).fingerprint != machine.fingerprint
 
 
+def residual():
+    weight, neuron = {"weight": squat.IntWeight(3)}, {"state": squat.Anchored(2)}
+    branch = squat.Conv2d(2, 2, 3, padding=1, **weight), MaxPool2d(2), squat.LIF(**neuron)
+    block = squat.Residual(squat.Sequential(*branch), SumPool2d(2))
+    layers = squat.Conv2d(1, 2, 3, **weight), squat.LIF(**neuron), block, squat.Flatten()
+    return squat.Sequential(*layers, squat.Linear(8, 3, input_max=5, **weight))
+
+
+def test_joins_are_kept(tmp_path):
+    net = residual()
+    machine = squat.lower(net, (1, 6, 6))
+    machine = replace(machine, certificate=prove(net, machine))
+    machine.save(tmp_path / "net")
+    found = load(tmp_path / "net")
+    assert (found.fingerprint, found.certificate) == (machine.fingerprint, machine.certificate)
+    assert found.layers[2] == machine.layers[2]
+    other = replace(machine.layers[2], pool=replace(machine.layers[2].pool, kind="max"))
+    layers = (*machine.layers[:2], other, machine.layers[3])
+    assert replace(machine, layers=layers, certificate=None).fingerprint != machine.fingerprint
+
+
 def test_files_of_other_versions_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("squat.integer.format.VERSION", 2)
     lowered().save(tmp_path / "old")
@@ -123,6 +144,7 @@ def test_a_certificate_of_another_network_is_refused():
         IntegerNetwork(other.layers, other.readout, certificate)
 
 
-@pytest.mark.parametrize("architecture", ["recurrent", "conv"])
+@pytest.mark.parametrize("architecture", ["recurrent", "conv", "residual"])
 def test_damaged_files_are_errors_or_valid_networks(tmp_path, architecture):
-    refuse_damaged_files(lowered(architecture, proved=True), tmp_path)
+    made = squat.lower(residual(), (1, 6, 6)) if architecture == "residual" else lowered(architecture, proved=True)
+    refuse_damaged_files(made, tmp_path)

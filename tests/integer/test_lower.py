@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import squat
-from squat.integer import Pool
+from squat.integer import IntegerNetwork, Join, Pool
 from squat.integer.lower import obstacles
 from squat.layers import AvgPool2d, MaxPool2d, SumPool2d
 from squat.models import AccumulatedCurrent, MaxMembrane, MeanMembrane, Network, SpikeCount
@@ -148,6 +148,79 @@ def test_pools_of_currents():
     ):
         with pytest.raises(ValueError, match=text):
             squat.lower(squat.Sequential(*layers), (1, 6, 7))
+
+
+def block(*layers, shortcut=None):
+    return squat.Residual(squat.Sequential(*layers), shortcut)
+
+
+@pytest.mark.parametrize(
+    ("layers", "text"),
+    [
+        ([block(linear(3, 3), lif())], r"layer 0 \(Residual\): adds to the network's input; put a layer with neurons"),
+        (
+            [linear(3, 3), lif(), block(linear(3, 3), shortcut=linear(3, 3))],
+            r"layer 2 \(Residual\): its shortcut \(Linear\) gives currents, which are added as floats; use a pool",
+        ),
+        (
+            [linear(3, 3), lif(), block(linear(3, 3))],
+            r"layer 2 \(Residual\): its branch does not end in spikes, so floats",
+        ),
+        (
+            [linear(3, 3), lif(), block(linear(3, 3), squat.LI(state=STATE))],
+            r"\(Residual\): its branch does not end in",
+        ),
+        (
+            [linear(3, 3), lif(), block(linear(3, 3), lif(state=None), lif())],
+            r"layer 2.1 \(LIF\): its membrane is float.*layer 2.2 \(LIF\): gets no integer sums",
+        ),
+        (
+            [linear(3, 3), lif(), block(linear(3, 2), lif())],
+            r"its branch gives \(2,\), its shortcut \(3,\); expected equal",
+        ),
+        (
+            [linear(3, 3), lif(), block(linear(3, 3), lif()), linear(3, 2)],
+            r"layer 3 \(Linear\): gets inputs of up to 2; train it with input_max=2",
+        ),
+        (
+            [linear(3, 3), lif(), block(linear(3, 3), lif())],
+            r"layer 2 \(Residual\): is last; the last layer needs weights",
+        ),
+    ],
+)
+def test_obstacles_of_residual_blocks(layers, text):
+    with pytest.raises(ValueError, match=text):
+        squat.lower(squat.Sequential(*layers))
+
+
+def test_joined_values_are_bytes():
+    pools = block(squat.Conv2d(1, 1, 3, padding=1, weight=WEIGHT, input_max=255), lif(), shortcut=None)
+    net = squat.Sequential(squat.Conv2d(1, 1, 1, weight=WEIGHT), lif(), SumPool2d((15, 17), 1), pools)
+    assert obstacles(net, (1, 20, 20))[0].startswith("layer 3 (Residual): its sums reach 256, more than a byte; put a")
+
+
+def test_joins_that_do_not_fit_their_network():
+    net = squat.Sequential(linear(3, 3), lif(), block(linear(3, 3), lif()), linear(3, 2, input_max=2))
+    machine = squat.lower(net)
+    assert machine.layers[2] == Join((3,), 0)
+    for join, text in (
+        (Join((3,), 2), r"layers\[2\]: joins layers\[2\], expected one before it"),
+        (Join((1, 1, 3), 0, Pool((1, 2, 3), (2, 1), (1, 1))), r"layers\[2\]: joins 3 outputs, expected 6"),
+        (Join((4,), 0), r"layers\[2\]: input of shape \(4,\), expected \(3,\)"),
+        (Join((1, 1, 3), 0, Pool((1, 1, 3), (1, 1), (1, 1))), None),
+    ):
+        parts = (*machine.layers[:2], join, machine.layers[3])
+        if text is None:
+            assert IntegerNetwork(parts).largest == (1, 1, 2, 1)
+            continue
+        with pytest.raises(ValueError, match=text):
+            IntegerNetwork(parts)
+    with pytest.raises(ValueError, match=r"join: the pool gives \(1, 1, 3\), expected \(3,\)"):
+        Join((3,), 0, Pool((1, 1, 3), (1, 1), (1, 1)))
+    with pytest.raises(ValueError, match=r"layers\[3\]: values reach 2, expected at most 1"):
+        IntegerNetwork((*machine.layers[:3], replace(machine.layers[3], input_max=1)))
+    with pytest.raises(ValueError, match="the first and the last with weights"):
+        IntegerNetwork((Pool((1, 1, 3), (1, 1), (1, 1)), machine.layers[3]))
 
 
 def test_behind_an_obstacle_no_shape_is_made_up():

@@ -72,6 +72,6 @@ def test_errors(rng):
     with pytest.raises(ValueError, match=r"x: the body gives \(6, 3, 2, 2, 2\), the shortcut \(6, 3, 2, 4, 4\)"):
         squat.Residual(squat.Sequential(SumPool2d(2)))(images(rng))
     net = squat.Sequential(block(**SPEC), squat.Flatten(), squat.Linear(32, 3, **SPEC), squat.LIF())
-    assert obstacles(net, (2, 4, 4))[0].startswith("layer 0 (Residual): is not an integer layer; lowered are Linear")
+    assert obstacles(net, (2, 4, 4))[0].startswith("layer 0 (Residual): adds to the network's input; put a layer with")
     with pytest.raises(ValueError, match=r"layer 0 \(Residual\): its neurons cannot be calibrated"):
         squat.calibrate(net, [images(rng)], states=squat.Anchored(4))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from squat.integer.certificate import Certificate
 from squat.integer.engine import Result, State
 from squat.integer.format import load, read_metadata
+from squat.integer.joins import Join
 from squat.integer.network import IntegerNetwork
 from squat.integer.parts import Layer, Neurons, Readout
 from squat.integer.pools import Pool
@@ -12,6 +13,7 @@ from squat.integer.pools import Pool
 __all__ = [
     "Certificate",
     "IntegerNetwork",
+    "Join",
     "Layer",
     "Neurons",
     "Pool",

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from squat.integer.engine import Result
+from squat.integer.joins import Join
 from squat.integer.network import IntegerNetwork
 from squat.integer.parts import Layer, Neurons
 from squat.integer.plain import Codes
@@ -27,7 +28,7 @@ class Activity:
         connection_sparsity: share of weights that are 0 (NeuroBench).
         input_events: inputs that are not 0, recurrent spikes included.
         synaptic_operations: adds of a weight that is not 0 for an event (NeuroBench's effective ACs; MACs where inputs
-            are multiplied). A pooled input of 3 spikes is 3 adds.
+            are multiplied). A pooled or joined input of 3 spikes is 3 adds.
         dense_operations: the same if all inputs and weights counted, as in a network without spikes.
         multiplications: products of input values and weights (pixels); one step's worth where the input is constant.
         state_reads, state_writes: of one code each.
@@ -83,14 +84,18 @@ def fan_out(layer: Layer, weight: np.ndarray) -> np.ndarray:
 def _walk(net: IntegerNetwork, x: np.ndarray, result: Result) -> Iterator[tuple[Layer, np.ndarray, Codes | None]]:
     """Every layer with its input, of one step if that is constant, and its codes."""
     values, codes = x[:1] if x.strides[0] == 0 else x, net.by_layer(result.codes)
+    given: list[np.ndarray] = []
     for layer in net.layers:
         if isinstance(layer, Pool):
             values = layer(values)
-            continue
-        own = None if layer.neurons is None else next(codes)[2]
-        yield layer, values.reshape(*values.shape[:2], *layer.input_shape), own
-        if own is not None and layer.neurons is not None:
-            values = layer.neurons.spikes(own).astype(np.uint8)
+        elif isinstance(layer, Join):
+            values = layer(values, given[layer.source])
+        else:
+            own = None if layer.neurons is None else next(codes)[2]
+            yield layer, values.reshape(*values.shape[:2], *layer.input_shape), own
+            if own is not None and layer.neurons is not None:
+                values = layer.neurons.spikes(own).astype(np.uint8)
+        given.append(values)
 
 
 def _activity(net: IntegerNetwork, layer: Layer, x: np.ndarray, codes: Codes | None, steps: int) -> Activity:

@@ -146,7 +146,7 @@ class _Trained:
         states, steps, outputs = None, [], []
         for step in x:
             output, states = net.layers(step[None], states)
-            steps.append([codes.flatten(1).numpy() for state in states for codes in codes_of(state)])
+            steps.append([codes.flatten(1).numpy() for codes in codes_of(states)])
             outputs.append((output.z if isinstance(output, Current) else output)[0].flatten(1).numpy())
         self.codes = [np.stack(layer) for layer in zip(*steps, strict=True)]
         self.output = np.stack(outputs)

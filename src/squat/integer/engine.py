@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from squat.checks import check_choice
+from squat.integer.joins import Join
 from squat.integer.network import IntegerNetwork
 from squat.integer.parts import BIAS_FRACTION_BITS, Neurons
 from squat.integer.pools import Pool
@@ -65,18 +66,23 @@ def run(net: IntegerNetwork, x: Any, state: State | None, implementation: str) -
     check_scores(net, total)
     first: int | None = None  # codes from here on are spikes; None where values count
     codes: list[np.ndarray] = []
+    given: list[tuple[np.ndarray, int | None]] = []
     for layer in net.layers:
         if isinstance(layer, Pool):
-            values, first = layer(values if first is None else (values >= first).view(np.uint8)), None
-            continue
-        values = values.reshape(*values.shape[:2], *layer.input_shape)
-        if layer.neurons is None:
-            values = np.broadcast_to(module.synaptic_sums(layer, values, first), (steps, batch, *layer.output_shape))
-            continue
-        before = carried[len(codes) : len(codes) + len(layer.neurons.widths)]
-        own = module.layer_codes(layer, values, first, None if before[0] is None else tuple(before), steps)
-        codes += own
-        values, first = spiking(layer.neurons, own)
+            values, first = layer(_counts(values, first)), None
+        elif isinstance(layer, Join):
+            values, first = layer(_counts(values, first), _counts(*given[layer.source])), None
+        else:
+            values = values.reshape(*values.shape[:2], *layer.input_shape)
+            if layer.neurons is None:  # the last one
+                sums = module.synaptic_sums(layer, values, first)
+                values = np.broadcast_to(sums, (steps, batch, *layer.output_shape))
+            else:
+                before = carried[len(codes) : len(codes) + len(layer.neurons.widths)]
+                own = module.layer_codes(layer, values, first, None if before[0] is None else tuple(before), steps)
+                codes += own
+                values, first = spiking(layer.neurons, own)
+        given.append((values, first))
     last = net.last.neurons
     output = values if last is None or not last.fires else (values >= first).view(np.uint8)
     scores = _scores(net, output, state)
@@ -90,6 +96,11 @@ def spiking(machine: Neurons | States, codes: tuple[np.ndarray, ...]) -> tuple[n
     if isinstance(machine, Neurons) or not machine.fires:
         return codes[-1], machine.first if isinstance(machine, Neurons) else machine.codes
     return machine.spikes(codes).view(np.uint8), 1
+
+
+def _counts(values: np.ndarray, first: int | None) -> np.ndarray:
+    """What values count, as bytes; codes from `first` on are spikes."""
+    return values if first is None else (values >= first).view(np.uint8)
 
 
 def step(net: IntegerNetwork, x: Any, state: State | None, implementation: str) -> Result:

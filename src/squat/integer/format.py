@@ -17,7 +17,8 @@ import numpy as np
 from squat.atomic import atomic_write
 from squat.checks import check_choice, check_int, check_type
 from squat.integer.certificate import Certificate
-from squat.integer.network import IntegerNetwork
+from squat.integer.joins import Join
+from squat.integer.network import IntegerNetwork, Part
 from squat.integer.packing import pack, stored_arrays, unpack
 from squat.integer.parts import Layer, Neurons, Readout
 from squat.integer.pools import Pool
@@ -37,6 +38,7 @@ _ARRAYS: dict[tuple[type, str], Any] = {
 }
 _LISTS = {(States, "names"), (States, "start"), (SummedState, "gain"), (ComputedState, "sources")}
 """Fields of short lists, whose entries their classes check."""
+_PARTS = {"Layer": Layer, "Pool": Pool, "Join": Join}
 
 
 def save(net: IntegerNetwork, path: Path | str, metadata: Mapping[str, Any] | None, overwrite: bool) -> None:
@@ -148,16 +150,15 @@ def _build(tree: Any, tensors: Mapping[str, np.ndarray]) -> IntegerNetwork:
     return IntegerNetwork(built, readout)
 
 
-def _build_layer(tree: Any, tensors: dict[str, np.ndarray]) -> Layer | Pool:
+def _build_layer(tree: Any, tensors: dict[str, np.ndarray]) -> Part:
     arguments = dict(check_type("layer", tree, dict, "a JSON object"))
-    if check_choice("class", arguments.pop("class", None), ("Layer", "Pool")) == "Pool":
-        return Pool(**_arguments(Pool, arguments, tensors))
+    cls: Any = _PARTS[check_choice("class", arguments.pop("class", None), _PARTS)]
     parts: dict[str, Any] = {}
     if arguments.get("neurons") is not None:
         parts["neurons"] = _build_neurons(arguments["neurons"], tensors)
     if arguments.get("pool") is not None:
         parts["pool"] = Pool(**_arguments(Pool, arguments["pool"], tensors))
-    return Layer(**_arguments(Layer, {**arguments, **dict.fromkeys(parts)}, tensors) | parts)
+    return cls(**_arguments(cls, {**arguments, **dict.fromkeys(parts)}, tensors) | parts)
 
 
 def _build_neurons(tree: Any, tensors: dict[str, np.ndarray]) -> Neurons | States:

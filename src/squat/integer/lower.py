@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from squat.checks import check_type
 from squat.integer.copies import copy_recurrent, copy_weighted
-from squat.integer.network import IntegerNetwork
+from squat.integer.joins import Join
+from squat.integer.network import IntegerNetwork, Part
 from squat.integer.parts import Layer, Readout, Shape
 from squat.integer.pools import Pool
 from squat.integer.readouts import lower_readout, wanted_layer
 from squat.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, SumPool2d
+from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
 from squat.neurons import LI, RLIF, ConvRLIF, SpikingLSTM
@@ -30,7 +32,9 @@ from squat.neurons.several import SeveralStates
 
 POOLS = {SumPool2d: "sum", MaxPool2d: "max"}
 USE_SUMS = "use SumPool2d, and input_scale in the next layer"
-USE_KNOWN = "lowered are Linear, Conv2d, SumPool2d, MaxPool2d, Flatten, and all neurons but ConvRLIF and SpikingLSTM"
+USE_KNOWN = (
+    "lowered are Linear, Conv2d, SumPool2d, MaxPool2d, Flatten, Residual, and all neurons but ConvRLIF and SpikingLSTM"
+)
 
 
 def lower(net: Network | Sequential, input_shape: Shape | None = None) -> IntegerNetwork:
@@ -74,12 +78,12 @@ def obstacles(net: Network | Sequential, input_shape: Shape | None = None) -> li
     return _walk(net, input_shape)[2]
 
 
-def _walk(net: Network | Sequential, input_shape: Shape | None) -> tuple[list[Layer | Pool], Readout | None, list[str]]:
+def _walk(net: Network | Sequential, input_shape: Shape | None) -> tuple[list[Part], Readout | None, list[str]]:
     check_type("net", net, (Network, Sequential), "a squat.Network or squat.Sequential")
     stack = net.layers if isinstance(net, Network) else net
     walk = _Walk(list(stack.layers), input_shape)
     with torch.no_grad(), evaluating(net):
-        walk.layers_of_network()
+        walk.network()
         readout = walk.readout_of_network(net.readout) if isinstance(net, Network) else None
     return walk.layers, readout, walk.found
 
@@ -101,21 +105,27 @@ class _Walk:
     """Goes through the modules, collecting integer layers and obstacles; a layer behind an obstacle is still looked at.
 
     `shape` is of the next input, None where an obstacle hides it; `largest` is the largest value it holds, None for the
-    network's own input.
+    network's own input; `prefix` says in which branch the modules are.
     """
 
     modules: list[nn.Module]
     shape: Shape | None
 
     def __post_init__(self) -> None:
-        self.layers: list[Layer | Pool] = []
+        self.layers: list[Part] = []
+        self.prefix = ""
         self.found: list[str] = []
         self.largest: int | None = None
         self.at = 0
         self.scale: Tensor = torch.ones(())
         self.bias: Tensor | None = None
 
-    def layers_of_network(self) -> None:
+    def network(self) -> None:
+        self._stack()
+        if not self.found and not (self.layers and isinstance(self.layers[-1], Layer)):
+            self._object("is last; the last layer needs weights", len(self.modules) - 1)
+
+    def _stack(self) -> None:
         while self.at < len(self.modules):
             module = self.modules[self.at]
             if isinstance(module, Linear | Conv2d):
@@ -129,6 +139,8 @@ class _Walk:
                 self.shape = None
             elif isinstance(module, SumPool2d) and type(module) in POOLS:
                 self._pool(module)
+            elif isinstance(module, Residual):
+                self._residual(module)
             elif isinstance(module, Dropout):
                 pass  # which does nothing in use
             elif isinstance(module, Flatten):
@@ -138,12 +150,10 @@ class _Walk:
                 self._object(f"is not an integer layer; {USE_SUMS if average else USE_KNOWN}")
                 self.shape = None
             self.at += 1
-        if not self.found and not (self.layers and isinstance(self.layers[-1], Layer)):
-            self._object("is last; the last layer needs weights", len(self.modules) - 1)
 
     def _object(self, text: str, at: int | None = None) -> None:
         at = self.at if at is None else at
-        self.found.append(f"layer {at} ({type(self.modules[at]).__name__}): {text}")
+        self.found.append(f"layer {self.prefix}{at} ({type(self.modules[at]).__name__}): {text}")
 
     def _weighted(self, module: Linear | Conv2d) -> None:
         name, count = self._name(), len(self.found)
@@ -173,7 +183,7 @@ class _Walk:
         return self.modules[self.at + 1] if self.at + 1 < len(self.modules) else None
 
     def _name(self) -> str:
-        return f"{self.at} {type(self.modules[self.at]).__name__}"
+        return f"{self.prefix}{self.at} {type(self.modules[self.at]).__name__}"
 
     def _add_weighted(self, module: Linear | Conv2d, pool: MaxPool2d | None, neuron: Any, name: str) -> None:
         shape = self.shape if isinstance(module, Conv2d) and self.shape else (module.weight.shape[1],)
@@ -216,6 +226,35 @@ class _Walk:
             raise ValueError(f"its sums reach {largest * pool.growth}, more than a byte; use smaller windows")
         self.largest = largest * pool.growth
         self._add(pool)
+
+    def _residual(self, module: Residual) -> None:
+        source, shape, largest, count = len(self.layers) - 1, self.shape, self.largest, len(self.found)
+        if largest is None:
+            self._object("adds to the network's input; put a layer with neurons before it")
+        if module.shortcut is not None and type(module.shortcut) not in POOLS:
+            kind = type(module.shortcut).__name__
+            self._object(f"its shortcut ({kind}) gives currents, which are added as floats; use a pool, or none")
+        outer = self.modules, self.at, self.prefix
+        self.modules, self.at, self.prefix = list(module.body.layers), 0, f"{self.prefix}{self.at}."
+        self._stack()
+        self.modules, self.at, self.prefix = outer
+        if len(self.found) > count or shape is None or largest is None:
+            self.shape = None
+        else:
+            self._guarded(lambda: self._add_join(module.shortcut, source, shape, largest))
+
+    def _add_join(self, shortcut: Any, source: int, shape: Shape, largest: int) -> None:
+        last = self.layers[-1]
+        if isinstance(last, Layer) and not last.fires:
+            raise ValueError("its branch does not end in spikes, so floats are added; put an LIF at its end")
+        pool = None if shortcut is None else Pool(shape, shortcut.kernel_size, shortcut.stride, POOLS[type(shortcut)])
+        kept = shape if pool is None else pool.output_shape
+        if kept != self.shape:
+            raise ValueError(f"its branch gives {self.shape}, its shortcut {kept}; expected equal shapes")
+        self.largest = (self.largest or 1) + largest * (1 if pool is None else pool.growth)
+        if self.largest > 255:
+            raise ValueError(f"its sums reach {self.largest}, more than a byte; put a layer with neurons between")
+        self._add(Join(kept, source, pool))
 
     def _check_neuron(self, neuron: Any) -> None:
         if isinstance(neuron, ConvRLIF):
@@ -260,7 +299,7 @@ class _Walk:
             self._object(str(error))
             self.shape = None
 
-    def _add(self, layer: Layer | Pool) -> None:
+    def _add(self, layer: Part) -> None:
         self.layers.append(layer)
         self.shape = layer.output_shape
 

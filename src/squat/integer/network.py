@@ -14,6 +14,7 @@ import numpy as np
 
 from squat.checks import check_int
 from squat.integer.certificate import Certificate
+from squat.integer.joins import Join
 from squat.integer.parts import Layer, Neurons, Readout, Shape
 from squat.integer.pools import Pool
 from squat.integer.states import States
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from squat.integer.engine import Result, State
     from squat.integer.report import Report
 
+Part = Layer | Pool | Join
 PARTS_OF_THEIR_OWN = ("neurons", "states", "name", "names")
 """Fields that the fingerprint reads elsewhere, or that nothing is computed with."""
 
@@ -31,7 +33,7 @@ class IntegerNetwork:
     """A network of integers: what `squat.lower` makes, and what is checked, run, saved and exported.
 
     Attributes:
-        layers: `Layer` and `Pool`, in order.
+        layers: `Layer`, `Pool` and `Join`, in order.
         readout: how the last layer is read, or None for a stack of layers alone.
         certificate: of a proof (`squat.integer.proof.prove`) that it equals the trained network, or None.
 
@@ -47,33 +49,43 @@ class IntegerNetwork:
         ((5, 1, 2), dtype('uint8'))
     """
 
-    layers: tuple[Layer | Pool, ...]
+    layers: tuple[Part, ...]
     readout: Readout | None = None
     certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
-        if not self.layers or not isinstance(self.layers[-1], Layer):
-            raise ValueError("layers: expected at least one, the last with weights")
-        shape, largest = self.layers[0].input_shape, 0
+        if not self.layers or not all(isinstance(self.layers[end], Layer) for end in (0, -1)):
+            raise ValueError("layers: expected at least one, the first and the last with weights")
+        shape = self.layers[0].input_shape
         for index, layer in enumerate(self.layers):
             same = shape == layer.input_shape
             if not same and (isinstance(layer, Pool) or math.prod(shape) != math.prod(layer.input_shape)):
                 raise ValueError(f"layers[{index}]: input of shape {layer.input_shape}, expected {shape}")
-            if isinstance(layer, Pool):
-                largest *= layer.growth
-                accepted = 255 if index else -1  # the network's own input is not pooled
-            else:
-                accepted = layer.input_max
-            if largest > accepted:
-                raise ValueError(f"layers[{index}]: values reach {largest}, expected at most {accepted}")
-            largest = largest if isinstance(layer, Pool) else 1
-            silent = isinstance(layer, Layer) and (layer.neurons is None or not layer.neurons.fires)
-            if silent and layer is not self.layers[-1]:
+            if isinstance(layer, Layer) and not layer.fires and layer is not self.layers[-1]:
                 raise ValueError(f"layers[{index}]: nothing there can fire, expected only of the last layer")
+            self._check_source(index)
             shape = layer.output_shape
-        self._check_readout(self.layers[-1])
+        self._check_values()
+        self._check_readout(self.last)
         if self.certificate is not None and self.certificate.fingerprint != self.fingerprint:
             raise ValueError("certificate: it is of another network; prove this one")
+
+    def _check_source(self, index: int) -> None:
+        join = self.layers[index]
+        if not isinstance(join, Join):
+            return
+        if join.source >= index:
+            raise ValueError(f"layers[{index}]: joins layers[{join.source}], expected one before it")
+        size = math.prod(self.layers[join.source].output_shape)
+        if size != join.source_size:
+            raise ValueError(f"layers[{index}]: joins {size} outputs, expected {join.source_size}")
+
+    def _check_values(self) -> None:
+        for index, (layer, largest) in enumerate(zip(self.layers, self.largest, strict=True)):
+            comes = self.largest[index - 1] if isinstance(layer, Layer) and index else largest
+            accepted = layer.input_max if isinstance(layer, Layer) else 255
+            if comes > accepted:
+                raise ValueError(f"layers[{index}]: values reach {comes}, expected at most {accepted}")
 
     def _check_readout(self, last: Layer) -> None:
         if self.readout is None:
@@ -95,6 +107,20 @@ class IntegerNetwork:
     def input_max(self) -> int:
         """Largest input."""
         return next(layer.input_max for layer in self.layers if isinstance(layer, Layer))
+
+    @cached_property
+    def largest(self) -> tuple[int, ...]:
+        """Largest value that each of `layers` gives: 1 for spikes."""
+        found: list[int] = []
+        for layer in self.layers:
+            if isinstance(layer, Pool):
+                found.append(found[-1] * layer.growth)
+            elif isinstance(layer, Join):
+                growth = 1 if layer.pool is None else layer.pool.growth
+                found.append(found[-1] + found[layer.source] * growth)
+            else:
+                found.append(1)
+        return tuple(found)
 
     @property
     def last(self) -> Layer:

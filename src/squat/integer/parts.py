@@ -199,6 +199,11 @@ class Layer:
         return len(self.input_shape) == 3
 
     @property
+    def fires(self) -> bool:
+        """Whether it has neurons that can."""
+        return self.neurons is not None and self.neurons.fires
+
+    @property
     def inputs(self) -> int:
         """Inputs of a step."""
         return math.prod(self.input_shape)

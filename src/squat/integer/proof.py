@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -31,6 +31,7 @@ from squat.integer.states import States
 from squat.integer.states_proof import Differs, JointStep, prove_states, states_engine_step
 from squat.integer.sums import Sums, compare_sums
 from squat.layers import Conv2d, Linear
+from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
 from squat.neurons import RLIF, LIFState
@@ -141,9 +142,10 @@ def prove(
 
 def _compare_sums(machine: IntegerNetwork, name: str, other: Implementation) -> int:
     """How many sums of an implementation equal those of the weights; raises if one does not."""
-    total, largest = 0, machine.input_max
+    total = 0
     for index, layer in enumerate(machine.layers):
         if isinstance(layer, Layer):
+            largest = machine.largest[index - 1] if index else machine.input_max
             # Maxima hide small sums, so those below a pool are compared by themselves too.
             for pooled in (True,) if layer.pool is None else (False, True):
                 part = layer if pooled else replace(layer, pool=None, neurons=None)
@@ -151,9 +153,6 @@ def _compare_sums(machine: IntegerNetwork, name: str, other: Implementation) -> 
                 if difference:
                     raise NotEqual(f"not equal, in the {name}: {difference}")
                 total += compared
-            largest = 1
-        else:
-            largest *= layer.growth
     return total
 
 
@@ -220,10 +219,9 @@ def _compare_rest(expected: IntegerNetwork, machine: IntegerNetwork) -> None:
 
 def training_steps(net: Network | Sequential, layers: list[Layer]) -> list[Any]:
     """The neurons of every layer of the trained network as black boxes, in order."""
-    modules: list[Any] = list((net.layers if isinstance(net, Network) else net).layers)
     steps: list[Any] = []
     weights: Any = None
-    for module in modules:
+    for module in _leaves(net.layers if isinstance(net, Network) else net):
         weights = module if isinstance(module, Linear | Conv2d) else weights
         several = isinstance(module, SeveralStates)
         if isinstance(module, RLIF) and len(steps) < len(layers):
@@ -233,6 +231,15 @@ def training_steps(net: Network | Sequential, layers: list[Layer]) -> list[Any]:
             make: Any = _elementwise_states if several else _elementwise_step
             steps.append(make(weights, module, probe(layers[len(steps)]).output_shape))
     return steps
+
+
+def _leaves(stack: Sequential) -> Iterator[Any]:
+    """The modules in order, those of branches too."""
+    for module in stack.layers:
+        if isinstance(module, Residual):
+            yield from _leaves(module.body)
+        else:
+            yield module
 
 
 def _elementwise_step(module: Linear | Conv2d, neuron: nn.Module, shape: tuple[int, ...]) -> Step:

@@ -21,7 +21,7 @@ class Residual(nn.Module):
     - in a layer with weights: *currents* are added, for the neuron behind. Sums of two layers with integer weights have
       two scales, so they are added as floats, and the neuron then follows the float rule.
 
-    `squat.lower` refuses residuals so far, with a sentence.
+    `squat.lower` takes the first, behind a layer of neurons, and no shortcut but a `SumPool2d` or `MaxPool2d`.
 
     Args:
         body: a `Sequential`; its neurons' states are carried.

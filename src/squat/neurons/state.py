@@ -56,11 +56,15 @@ _register_namedtuple(LSTMState, serialized_type_name="squat.LSTMState")
 def codes_of(state: Any) -> list[Tensor]:
     """The codes that a neuron's state holds, in the order in which its states are updated; none for None.
 
+    Of a tuple, as `Sequential` and `Residual` return them: those of all its neurons, in order.
+
     Example:
         >>> import torch
         >>> len(codes_of(LIFState(torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.uint8))))
         1
     """
+    if type(state) is tuple:
+        return [codes for part in state for codes in codes_of(part)]
     fields = getattr(state, "_fields", ())
     names = [*(name for name in fields if name.endswith("_codes")), *(name for name in fields if name == "codes")]
     return [codes for codes in (getattr(state, name) for name in names) if codes is not None]

@@ -159,8 +159,8 @@ The functions are described in `squat.h`; `main.c` is an example. A project need
 |---|---|---|---|
 {constants}
 
-Memory in bytes: {need.codes} of state codes ({states} at their exact widths), {need.spikes} of spikes and pooled
-values, {need.input} for events, {4 * (need.sums + need.part)} of sums, {4 * need.held} for a constant input,
+Memory in bytes: {need.codes} of state codes ({states} at their exact widths), {need.spikes} of spikes, pooled and
+joined values, {need.input} for events, {4 * (need.sums + need.part)} of sums, {4 * need.held} for a constant input,
 {4 * need.output + 8 * need.scores} of outputs and scores.
 
 The self-test holds {len(vectors.inputs)} samples of {vectors.steps} steps.

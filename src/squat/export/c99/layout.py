@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from squat.integer import IntegerNetwork, Layer, Neurons, Pool
+from squat.integer import IntegerNetwork, Layer, Neurons
 
 WORD_BITS = 32
 EVENT_LIMIT = 2**16
@@ -92,7 +92,7 @@ def memory(net: IntegerNetwork) -> Memory:
     for layer in net.layers:
         outputs, channels = int(np.prod(layer.output_shape)), layer.output_shape[0]
         places.append(Place(codes, spikes, channels, outputs // channels))
-        if isinstance(layer, Pool):
+        if not isinstance(layer, Layer):
             spikes += outputs
         elif isinstance(layer.neurons, Neurons):
             codes += code_bytes(layer.neurons, outputs)

@@ -9,7 +9,8 @@ import numpy as np
 
 from squat.export.c99.layout import Memory, Place, input_rows, memory, packed_rows, stored_bits
 from squat.export.c99.text import array, braces, structure
-from squat.integer import IntegerNetwork, Layer, Neurons, Pool
+from squat.integer import IntegerNetwork, Join, Layer, Neurons, Pool
+from squat.integer.network import Part
 from squat.integer.parts import Shape
 
 
@@ -55,7 +56,7 @@ def definitions(net: IntegerNetwork, name: str) -> list[str]:
     """The tables, the network and its initializer as C definitions."""
     need, parts, layers = memory(net), [], []
     for index, (layer, place) in enumerate(zip(net.layers, need.places, strict=True)):
-        tables, fields = _layer(layer, place, f"{name}_{index}")
+        tables, fields = _layer(layer, place, name, index)
         parts += tables
         layers.append(braces(fields, "    "))
     entries = ",\n    ".join(layers)
@@ -64,16 +65,21 @@ def definitions(net: IntegerNetwork, name: str) -> list[str]:
     return [*parts, _initializer(need, name)]
 
 
-def _layer(layer: Layer | Pool, place: Place, name: str) -> tuple[list[str], dict[str, Any]]:
+def _layer(layer: Part, place: Place, network: str, index: int) -> tuple[list[str], dict[str, Any]]:
     """Its arrays, and the fields of its `squat_layer`."""
-    parts, inputs = [], int(np.prod(layer.input_shape))
+    name, parts, inputs = f"{network}_{index}", [], int(np.prod(layer.input_shape))
     size = place.channels * place.positions
     fields: dict[str, Any] = {"inputs": inputs, "size": size, "channels": place.channels, "positions": place.positions}
     fields |= {"code_offset": place.code_offset, "spike_offset": place.spike_offset}
-    if isinstance(layer, Pool):
-        sizes = (layer.input_shape, layer.output_shape, layer.kernel_size)
-        parts.append(_window(f"{name}_window", *sizes, layer.stride, (0, 0)))
-        return parts, fields | {"window": f"&{name}_window", "weight_bits": 0, "maximum": layer.kind == "max"}
+    if isinstance(layer, Join):
+        fields["source"] = f"&{network}_layers[{layer.source}]"
+    if not isinstance(layer, Layer):
+        pool = layer if isinstance(layer, Pool) else layer.pool
+        if pool is not None:
+            sizes = (pool.input_shape, pool.output_shape, pool.kernel_size)
+            parts.append(_window(f"{name}_window", *sizes, pool.stride, (0, 0)))
+            fields |= {"window": f"&{name}_window", "maximum": pool.kind == "max"}
+        return parts, fields | {"weight_bits": 0}
     bits = stored_bits(layer.weight_bits)
     rows = packed_rows(input_rows(layer), bits)
     parts.append(array(f"{name}_weight", rows))

@@ -116,6 +116,11 @@ static void run_synapses(const squat_context *context, const squat_layer *layer,
     }
 }
 
+static uint32_t value_of(squat_input input, uint32_t index)
+{
+    return input.packed ? squat_input_bit(input, index, 0U) : input.data[index];
+}
+
 /* Sums or maxima over windows, as bytes. */
 static void run_pool(const squat_context *context, const squat_layer *layer, squat_input input)
 {
@@ -129,7 +134,7 @@ static void run_pool(const squat_context *context, const squat_layer *layer, squ
             uint32_t line = image + place.origin;
             for (uint32_t i = 0U; i < window->kernel_rows; i++) {
                 for (uint32_t j = 0U; j < window->kernel_columns; j++) {
-                    const uint32_t value = input.packed ? squat_input_bit(input, line + j, 0U) : input.data[line + j];
+                    const uint32_t value = value_of(input, line + j);
                     if (!layer->maximum) {
                         total += value;
                     } else if (value > total) {
@@ -145,6 +150,27 @@ static void run_pool(const squat_context *context, const squat_layer *layer, squ
             squat_move(&place, window);
         }
         image += window->image_size;
+    }
+}
+
+/* What a layer gave in this step. */
+static squat_input output_of(const squat_context *context, const squat_layer *layer)
+{
+    const squat_input output = {&context->spikes[layer->spike_offset], layer->weight_bits != 0U};
+    return output;
+}
+
+/* Sums of what the layer before and an earlier one gave, as bytes. */
+static void run_join(const squat_context *context, const squat_layer *layer, squat_input input)
+{
+    const squat_input kept = output_of(context, layer->source);
+    uint8_t *const out = &context->spikes[layer->spike_offset];
+    if (layer->window != NULL) {
+        run_pool(context, layer, kept);
+    }
+    for (uint32_t i = 0U; i < layer->size; i++) {
+        const uint32_t other = (layer->window != NULL) ? out[i] : value_of(kept, i);
+        out[i] = (uint8_t)(value_of(input, i) + other);
     }
 }
 
@@ -182,14 +208,15 @@ static void run(squat_context *context, squat_input input, const int32_t *held)
     squat_input current = input;
     const int32_t *constant = held;
     for (; layer != end; layer++) {
-        if (layer->weight_bits == 0U) {
+        if (layer->source != NULL) {
+            run_join(context, layer, current);
+        } else if (layer->weight_bits == 0U) {
             run_pool(context, layer, current);
         } else {
             run_synapses(context, layer, current, constant);
         }
         if (layer != network->last) {
-            current.data = &context->spikes[layer->spike_offset];
-            current.packed = (layer->weight_bits != 0U);
+            current = output_of(context, layer);
             constant = NULL;
         }
     }

@@ -57,26 +57,28 @@ typedef struct {
     bool drop_input;        /* the step after a spike forgets its input too */
 } squat_neurons;
 
-/* Synapses with the neurons behind them, or a pooling layer. */
-typedef struct {
+/* Synapses with the neurons behind them, a pooling layer, or one that joins: it adds the outputs of an earlier layer,
+ * pooled if it has a window, to those of the layer before. */
+typedef struct squat_layer {
     const uint32_t *weight;      /* [rows][row_words]: a row for each input, or for each channel and place of a kernel */
     const uint32_t *recurrent;   /* [channels][row_words], or NULL */
     const uint8_t *weight_shift; /* by channel: sums count 2^shift, or NULL */
     const squat_window *window;  /* of a convolution or a pooling layer, else NULL */
     const squat_window *pool;    /* the positions of the kernel below an output that is the largest of their sums, or NULL */
-    const squat_neurons *neurons; /* NULL: pooling, or a last layer whose sums are read out */
+    const struct squat_layer *source; /* the earlier layer of one that joins, else NULL */
+    const squat_neurons *neurons; /* NULL: pooling, joining, or a last layer whose sums are read out */
     uint32_t inputs;
     uint32_t size;           /* outputs */
     uint32_t channels;       /* outputs of one position */
     uint32_t positions;      /* size = channels * positions */
     uint32_t row_words;
     uint32_t code_offset;    /* bytes before this layer's codes */
-    uint32_t spike_offset;   /* bytes before this layer's spikes, or its pooled values */
+    uint32_t spike_offset;   /* bytes before this layer's spikes, or its values of several bits */
     uint16_t input_max;
     uint16_t input_unit;     /* what a weight counts for in the sums */
     uint16_t recurrent_unit;
-    uint8_t weight_bits;     /* as stored: 2, 4 or 8; 0 for a pooling layer */
-    bool maximum;            /* a pooling layer takes the largest value, not the sum */
+    uint8_t weight_bits;     /* as stored: 2, 4 or 8; 0 without weights */
+    bool maximum;            /* pooling takes the largest value, not the sum */
 } squat_layer;
 
 typedef struct {
@@ -96,7 +98,7 @@ typedef struct {
 typedef struct {
     const squat_network *network;
     uint8_t *codes;   /* packed codes, layer after layer */
-    uint8_t *spikes;  /* one bit for each neuron (a byte for each pooled value), layer after layer */
+    uint8_t *spikes;  /* one bit for each neuron (a byte for each pooled or joined value), layer after layer */
     uint8_t *input;   /* one bit for each input */
     int32_t *sums;    /* of one position of the widest layer */
     int32_t *part;    /* of one position below a window of pooled sums, or NULL */
@@ -129,7 +131,7 @@ bool squat_step_held(squat_context *context);
 int64_t squat_score(const squat_context *context, uint32_t class_index);
 uint32_t squat_prediction(const squat_context *context);
 
-/* Code and last spike of a neuron; layers are counted from 0, pooling layers included. */
+/* Code and last spike of a neuron; layers are counted from 0, those without weights included. */
 uint8_t squat_code(const squat_context *context, uint32_t layer, uint32_t neuron);
 bool squat_spike(const squat_context *context, uint32_t layer, uint32_t neuron);
 

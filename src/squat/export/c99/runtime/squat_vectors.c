@@ -30,7 +30,7 @@ uint32_t squat_checksum(const squat_context *context, uint32_t before)
                 }
             }
         } else {
-            /* pooled values follow from the codes */
+            /* pooled and joined values follow from the codes */
         }
         index++;
     }
