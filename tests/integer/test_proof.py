@@ -54,6 +54,25 @@ def test_eight_bits_recurrent_and_readout_layers():
     assert certificate.implementations == ("training (cpu)", "engine (compiled)", "engine (numpy)")
 
 
+def test_sums_of_recurrent_spikes_are_in_the_range():
+    """A boundary that is wrong only for sums that inputs alone cannot reach."""
+    torch.manual_seed(0)
+    rlif = squat.RLIF(1, 20, 0.5, bias=False, weight=squat.IntWeight(4), state=squat.Anchored(2))
+    rlif.weight_in.data.mul_(0.2)
+    net = squat.Sequential(rlif)
+    machine = squat.lower(net)
+    (layer,), (proved,) = machine.layers, prove(net, machine).layers
+    assert (proved.lowest_sum, proved.highest_sum) == (layer.sum_range.min(), layer.sum_range.max())
+    neurons, bound = layer.neurons, layer.neurons.bound.copy()
+    inputs = layer.weight.astype(int).clip(0).sum(1).max()
+    assert (inputs << neurons.shift) + neurons.table.max() < bound[0, -1]
+    bound[0, -1] += 1 << neurons.shift
+    wrong = replace(machine, layers=(replace(layer, neurons=replace(neurons, bound=bound)),))
+    with pytest.raises(NotEqual) as caught:
+        prove(net, wrong)
+    assert caught.value.counterexample.z > inputs
+
+
 def test_convolutions_and_whole_networks():
     config = NetworkConfig(
         "conv", (2, 8, 8), (3, 4), 4, weights=squat.IntWeight(4, "channel"), states=squat.Anchored(4), kernel_size=3,

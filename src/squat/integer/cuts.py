@@ -52,8 +52,8 @@ def engine_step(layer: Layer, implementation: str) -> Step:
 
 
 def sum_ranges(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest sum of every neuron, int64 `[N]`."""
-    low, high = per_neuron(layer.sum_range, layer.size).T
+    """Lowest and highest sum, recurrent spikes included, of every neuron that `probe` leaves: int64 `[N]`."""
+    low, high = per_neuron(layer.sum_range, probe(layer).size).T
     return low, high
 
 

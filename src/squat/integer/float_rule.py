@@ -68,8 +68,8 @@ def differing_cuts(net: Network | Sequential, input_shape: Shape | None = None) 
     found = []
     with torch.no_grad(), evaluating(net):
         for layer, neuron, box in zip(layers, neurons, training_steps(net, layers), strict=True):
-            layer, codes = probe(layer), len(neuron.levels)
             low, high = sum_ranges(layer)
+            layer, codes = probe(layer), len(neuron.levels)
             count = layer.size * (codes + 1) * (codes - 1)
             if isinstance(neuron, RLIF) and neuron.arithmetic == "float":
                 found.append(DifferingCuts(layer.name, None, count))

@@ -162,7 +162,7 @@ def _prove_layer(layer: Layer, trained: Any, others: Mapping[str, Any]) -> Layer
         return _prove_states(layer, trained, others)
     if neurons is None:
         raise ValueError(f"{layer.name}: has no neurons")
-    low, high = sum_ranges(probed)
+    low, high = sum_ranges(layer)
     digest, all_cuts = hashlib.sha256(), []
     for codes in starts(neurons.codes, probed.size):
         cuts = integer_cuts(trained, codes, low, high, neurons.codes)

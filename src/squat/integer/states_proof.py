@@ -57,7 +57,7 @@ def prove_states(layer: Layer, trained: JointStep, others: Mapping[str, JointSte
         ValueError: for more joint codes than can be looked at.
     """
     probed, machine = probe(layer), _machine(layer)
-    low, high = sum_ranges(probed)
+    low, high = sum_ranges(layer)
     numbering = Numbering(machine)
     joint = numbering.codes
     boundaries = sum(2**state.bits - 1 for state in machine.states if isinstance(state, SummedState))
