@@ -10,6 +10,8 @@ import torch
 import squat
 from squat.layers import Flatten, MaxPool2d, SumPool2d
 from squat.models import READOUT_NAMES, Network
+from squat.neurons import NEURONS
+from squat.neurons.several import SeveralStates
 from squat.quant.spec import STATE_SPECS
 
 RESETS = [
@@ -49,12 +51,12 @@ def _dense(draw, largest):
         if draw.random() < 0.5:
             unit = draw.choice([scale, {**scale, "input_scale": 4.0}]) if largest == 1 else scale
             beta = _beta(draw, features)
-            layers.append(
-                squat.RLIF(size[0], features, beta, bias=_coin(draw), weight=_weight(draw), **unit, **_neuron(draw))
-            )
+            options = {"beta": beta, "bias": _coin(draw), "weight": _weight(draw), **unit}
+            neuron, own = draw.choice([_single, _single, _several])(draw, squat.RLIF)
+            layers.append(neuron(size[0], features, **options, **own))
         else:
             layers.append(squat.Linear(size[0], features, bias=_coin(draw), weight=_weight(draw), **scale))
-            layers.append(squat.LIF(_beta(draw, features), **_neuron(draw)))
+            layers.append(_elementwise(draw, _beta(draw, features)))
         size, scale = (features,), {}
     if draw.random() < 0.3:
         block, largest = _dense_block(draw, features)
@@ -86,7 +88,7 @@ def _convolutional(draw, largest):
         layers.append(squat.Conv2d(channels, maps, kernel, weight=_weight(draw), **options, **scale))
         if _coin(draw) and min(_shape_behind(layers, shape)[1:]) > 1:
             layers.append(MaxPool2d(draw.choice([2, (1, 2)]), draw.choice([None, 1])))
-        layers.append(squat.LIF(draw.uniform(0.3, 1.0), **_neuron(draw)))
+        layers.append(_elementwise(draw, draw.uniform(0.3, 1.0)))
         channels, highest = maps, 1
         if stage == 0 and _coin(draw) and min(_shape_behind(layers, shape)[1:]) > 1:
             layers.append(draw.choice([SumPool2d, SumPool2d, MaxPool2d])(2))
@@ -129,7 +131,30 @@ def _last(draw, inputs, readout):
         return [linear, squat.LI(draw.uniform(0.3, 1.0), **neuron)]
     if readout == "accumulated_current" or (readout is None and draw.random() < 0.3):
         return [linear]
-    return [linear, squat.LIF(_beta(draw, classes), **neuron)]
+    return [linear, _elementwise(draw, _beta(draw, classes))]
+
+
+def _elementwise(draw, beta):
+    neuron, own = draw.choice([_single, _single, _several])(draw, squat.LIF)
+    # The slower trace of an AlphaLIF has the larger decay.
+    return neuron(beta=beta * 0.9 + 0.01, alpha=0.95, **own) if neuron is squat.AlphaLIF else neuron(beta=beta, **own)
+
+
+def _single(draw, family):
+    """LIF or RLIF, and their arguments."""
+    return family, _neuron(draw)
+
+
+def _several(draw, family):
+    """A neuron of several states of that family, and its arguments."""
+    found = [cls for cls in NEURONS.values() if issubclass(cls, SeveralStates)]
+    recurrent = family is squat.RLIF
+    cls = draw.choice([cls for cls in found if issubclass(cls, squat.RLIF) == recurrent])
+    options = {name: value for name, value in _neuron(draw).items() if name != "zero_reset"}
+    options["state"] = draw.choice(list(STATE_SPECS.values()))(draw.randint(2, 5))
+    reach = draw.choice([0.5, 3.0])
+    own = draw.choice([squat.Uniform, squat.ThresholdCentered])(draw.randint(2, 5), reach, reach)
+    return cls, {**options, cls.spec_arguments[0]: own}
 
 
 def _neuron(draw):

@@ -50,7 +50,8 @@ def _group(seeds: range, totals: dict[str, Any]) -> None:
     programs = compile_networks(machines, flags=("-O1",))
     for name, (net, x) in cases.items():
         totals["networks"] += 1
-        totals["codes"] += int(np.prod(x.shape[:2])) * sum(layer.size for layer in machines[name].neuron_layers)
+        states = (layer.size * len(neurons.widths) for layer, neurons, _ in machines[name].by_layer([]))
+        totals["codes"] += int(np.prod(x.shape[:2])) * sum(states)
         try:
             totals["every layer fired"] += assert_same(net, x, machines[name], programs[name])
         except AssertionError:

@@ -46,12 +46,12 @@ def assert_same(net, x, machine, program):
         trained.append([own.numpy() for own in codes_of(states)])
     compiled, plain = machine.run(x), machine.run(x, implementation="numpy")
     found, fired = program.run(x.numpy()), True
-    for index, layer in enumerate(machine.neuron_layers):
-        for codes in (np.stack([step[index] for step in trained]), plain.codes[index], found.codes[index]):
-            assert np.array_equal(compiled.codes[index], codes)
-        spikes = found.codes[index] >= layer.neurons.first
-        assert np.array_equal(found.spikes[index], spikes)
-        fired &= bool(spikes.any()) or layer.neurons.first == layer.neurons.codes
+    for index, codes in enumerate(compiled.codes):
+        for others in (np.stack([step[index] for step in trained]), plain.codes[index], found.codes[index]):
+            assert np.array_equal(codes, others)
+    for (_, neurons, codes), spikes in zip(machine.by_layer(found.codes), found.spikes, strict=True):
+        assert np.array_equal(spikes, neurons.spikes(codes))
+        fired &= bool(spikes.any()) or not neurons.fires
     for name in ("scores", "predictions"):
         assert np.array_equal(getattr(compiled, name), getattr(plain, name))
         assert np.array_equal(getattr(compiled, name), getattr(found, name))

@@ -14,7 +14,7 @@ import squat
 from random_networks import random_network
 from squat.export.c99.cortex_m import CORES, MISSING, measure
 from squat.layers import MaxPool2d
-from squat.models import NetworkConfig, build_network
+from squat.models import READOUT_NAMES, NetworkConfig, build_network
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "c99.md"
 
@@ -40,7 +40,7 @@ def network(bits, inputs=40, hidden=32, **options):
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory):
-    """A recurrent network, one with a readout of membranes, one with images, one with maxima and a residual block."""
+    """Networks: recurrent, with a readout of membranes, images, maxima and a residual block, several states, sums."""
     folder = tmp_path_factory.mktemp("projects")
     squat.export.c(network(4), folder / "recurrent", name="recurrent")
     squat.export.c(network(2, readout="mean_membrane"), folder / "membrane", name="membrane")
@@ -53,6 +53,13 @@ def projects(tmp_path_factory):
     block = squat.Residual(squat.Sequential(*branch))
     head = MaxPool2d(2), block, squat.Flatten(), squat.Linear(20, 4, weight=squat.IntWeight(4), input_max=2)
     squat.export.c(squat.lower(squat.Sequential(*layers, *head), (1, 9, 10)), folder / "maxima", name="maxima")
+    states = {"state": squat.Anchored(4), "current_state": squat.Uniform(3, 0.5, 1.5), "initial": "code_of_zero"}
+    cuba = squat.RCubaLIF(20, 12, weight=squat.IntWeight(4), threshold=0.2, **states)
+    adaptive = squat.ALIF(state=squat.Anchored(4), adaptation_state=squat.Uniform(4, 0.0, 3.0), threshold=0.2)
+    layers = cuba, squat.Linear(12, 9, weight=squat.IntWeight(4)), adaptive
+    layers = squat.Sequential(*layers, squat.Linear(9, 4, weight=squat.IntWeight(4)), squat.CubaLIF(**states))
+    net = squat.Network(layers, READOUT_NAMES["spike_count"]())
+    squat.export.c(squat.lower(net), folder / "states", name="states")
     config = NetworkConfig(
         "conv", (1, 12, 12), (4, 6), 5, weights=squat.IntWeight(4), states=squat.Uniform(4), kernel_size=3,
         input_scale=1 / 255, input_max=255, input_gain=4.0,
@@ -61,7 +68,7 @@ def projects(tmp_path_factory):
     return folder
 
 
-NAMES = ["recurrent", "membrane", "images", "maxima", "sums"]
+NAMES = ["recurrent", "membrane", "images", "maxima", "states", "sums"]
 
 
 @needs("make", "cc")
@@ -103,7 +110,15 @@ def test_cmake(projects, tmp_path):
 
 @needs("cppcheck")
 def test_cppcheck_finds_only_the_listed_deviations(projects):
-    sources = ["squat.c", "squat_sums.c", "squat_result.c", "squat_vectors.c", "images.c", "images_vectors.c"]
+    sources = [
+        "squat.c",
+        "squat_sums.c",
+        "squat_states.c",
+        "squat_result.c",
+        "squat_vectors.c",
+        "images.c",
+        "images_vectors.c",
+    ]
     text = run("cppcheck", "--addon=misra", "--std=c99", "--enable=warning,style,performance,portability", "--quiet",
                *sources, folder=projects / "images")  # fmt: skip
     found = set(re.findall(r"\[([A-Za-z][\w.-]+)\]$", text, re.MULTILINE))

@@ -178,14 +178,6 @@ def test_report_and_skip(name):
 
 
 @each_neuron
-def test_no_c_yet_says_so(name, tmp_path):
-    machine = squat.lower(network(name))
-    with pytest.raises(ValueError, match=r"net: layer '0 .*several states, which the C runtime does not have; export"):
-        squat.export.c(machine, tmp_path / "c")
-    assert not (tmp_path / "c").exists()
-
-
-@each_neuron
 def test_damaged_files(name, tmp_path):
     refuse_damaged_files(squat.lower(network(name, bits=(2, 2))), tmp_path)
 

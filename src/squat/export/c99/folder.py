@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from squat.checks import check_type
-from squat.export.c99.layout import EVENT_LIMIT, memory, refuse_states
+from squat.export.c99.layout import EVENT_LIMIT, memory
 from squat.export.c99.tables import header, source
 from squat.export.c99.text import check_identifier
 from squat.export.c99.vectors import Vectors, default_inputs, make_vectors, vectors_header, vectors_source
@@ -20,7 +20,8 @@ from squat.integer import IntegerNetwork
 from squat.integer.packing import packed_bytes, stored_arrays
 
 RUNTIME = (
-    "squat.h", "squat.c", "squat_sums.h", "squat_sums.c", "squat_result.c", "squat_vectors.h", "squat_vectors.c",
+    "squat.h", "squat.c", "squat_codes.h", "squat_sums.h", "squat_sums.c", "squat_states.c", "squat_result.c",
+    "squat_vectors.h", "squat_vectors.c",
     "selftest.c", "Makefile", "CMakeLists.txt", "cortex-m/startup.c", "cortex-m/memory.ld", "cortex-m/measure.c",
 )  # fmt: skip
 
@@ -42,8 +43,8 @@ def export(net: IntegerNetwork, folder: Path | str, *, name: str = "network", ve
 
     Raises:
         TypeError: for something else than a network.
-        ValueError: if the folder is not empty, for a name that C would not take, for neurons of several states, or for
-            inputs that the network refuses.
+        ValueError: if the folder is not empty, for a name that C would not take, or for inputs that the network
+            refuses.
 
     Example:
         >>> import squat, tempfile
@@ -54,7 +55,6 @@ def export(net: IntegerNetwork, folder: Path | str, *, name: str = "network", ve
     """
     check_type("net", net, IntegerNetwork, "an IntegerNetwork; squat.lower makes one of a trained network")
     check_identifier(name)
-    refuse_states(net)
     target = Path(folder).resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"{target}: is not an empty folder; choose another name, nothing was written")
@@ -153,7 +153,7 @@ make qemu    # the same on Cortex-M0, M3 and M4 under QEMU, with instructions, s
 ```
 
 The functions are described in `squat.h`; `main.c` is an example. A project needs `squat.c`, `squat_sums.c`,
-`squat_result.c`, `{name}.c` and their headers.
+`squat_states.c`, `squat_result.c`, `{name}.c` and their headers.
 
 | array | entries | bits | packed bytes |
 |---|---|---|---|

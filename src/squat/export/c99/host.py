@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from squat.export.c99.layout import refuse_states
 from squat.export.c99.tables import definitions, header
 from squat.export.c99.text import check_identifier
 from squat.export.c99.vectors import runtime_inputs
 from squat.integer import IntegerNetwork, Layer
-from squat.integer.cuts import Step, probe
+from squat.integer.cuts import probe
 from squat.integer.engine import checked_input
+from squat.integer.states import States
+from squat.integer.states_proof import JointStep
 from squat.integer.sums import Sums
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
@@ -69,9 +70,10 @@ class HostMachine:
         checked_input(net, x)
         steps, samples = np.shape(x)[:2]
         kind, inputs = runtime_inputs(net, np.asarray(x))
-        sizes = [layer.size for layer in net.neuron_layers]
-        codes = np.empty((samples, steps, sum(sizes)), np.uint8)
-        spikes = np.empty_like(codes)
+        machines = [(layer, neurons) for layer, neurons, _ in net.by_layer([])]
+        with_states = [layer for layer, neurons in machines for _ in neurons.widths]
+        codes = np.empty((samples, steps, sum(layer.size for layer in with_states)), np.uint8)
+        spikes = np.empty((samples, steps, sum(layer.size for layer, _ in machines)), np.uint8)
         last, readout = net.last, net.readout is not None
         output = np.empty((samples, steps, last.size if last.neurons is None else 0), np.int32)
         scores = np.empty((samples, last.size if readout else 0), np.int64)
@@ -82,23 +84,30 @@ class HostMachine:
             self._context, _address(inputs), ctypes.c_uint32(KINDS.index(kind)), *counts, *arrays
         ):
             raise ValueError(f"x: the C program refused a value, expected integers from 0 to {net.input_max}")
-        by_layer = self._by_layer(codes, sizes), self._by_layer(spikes, sizes)
+        fired = _by_layer(spikes, [layer for layer, _ in machines])
+        by_state = _by_layer(codes, with_states)
         if last.neurons is None:
             out = np.moveaxis(output, 1, 0).reshape(steps, samples, *last.output_shape)
         else:
-            out = by_layer[last.neurons.fires][-1]
+            out = fired[-1] if last.neurons.fires else by_state[-1]
         return HostResult(
-            *by_layer,
+            by_state,
+            fired,
             output=out,
             scores=scores if readout else None,
             predictions=predictions.astype(np.int64) if readout else None,
         )
 
-    def step(self, index: int) -> Step:
-        """The neurons of a `probe` of `net.neuron_layers[index]` as a black box, see `squat.integer.cuts`."""
+    def step(self, index: int) -> Any:
+        """The neurons of a `probe` of `net.neuron_layers[index]` as a black box.
+
+        See `squat.integer.cuts`, and `squat.integer.states_proof` for neurons of several states.
+        """
         layer = self.net.neuron_layers[index]
         position = next(at for at, other in enumerate(self.net.layers) if other is layer)
         positions = probe(layer).size // layer.channels
+        if isinstance(layer.neurons, States):
+            return self._joint_step(position, positions, len(layer.neurons.states))
 
         def step(z: np.ndarray, codes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
             sums = np.ascontiguousarray(z, np.int32)
@@ -109,6 +118,19 @@ class HostMachine:
                 *(_address(array) for array in (sums, current, after, spikes)),
             )  # fmt: skip
             return after, spikes
+
+        return step
+
+    def _joint_step(self, position: int, positions: int, states: int) -> JointStep:
+        def step(z: np.ndarray, codes: tuple[np.ndarray, ...] | None) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+            sums = np.ascontiguousarray(z, np.int32)
+            after, spikes = np.empty((states, *z.shape), np.uint8), np.empty(z.shape, np.uint8)
+            before = None if codes is None else np.stack(codes)
+            self._library.host_update_states(
+                self._context, ctypes.c_uint32(position), ctypes.c_uint32(positions), ctypes.c_size_t(len(z)),
+                *(None if array is None else _address(array) for array in (sums, before, after, spikes)),
+            )  # fmt: skip
+            return tuple(after), spikes
 
         return step
 
@@ -136,10 +158,11 @@ class HostMachine:
 
         return sums
 
-    def _by_layer(self, values: np.ndarray, sizes: Sequence[int]) -> tuple[np.ndarray, ...]:
-        parts = np.split(np.moveaxis(values, 1, 0), np.cumsum(sizes)[:-1], axis=2)
-        shapes = [layer.output_shape for layer in self.net.neuron_layers]
-        return tuple(part.reshape(*part.shape[:2], *shape) for part, shape in zip(parts, shapes, strict=True))
+
+def _by_layer(values: np.ndarray, layers: Sequence[Layer]) -> tuple[np.ndarray, ...]:
+    """Bytes `[samples, steps, all neurons]` as `[steps, samples, ...]` of each layer."""
+    parts = np.split(np.moveaxis(values, 1, 0), np.cumsum([layer.size for layer in layers])[:-1], axis=2)
+    return tuple(part.reshape(*part.shape[:2], *layer.output_shape) for part, layer in zip(parts, layers, strict=True))
 
 
 def compile_networks(
@@ -153,11 +176,8 @@ def compile_networks(
         flags: of the compiler, beside warnings and what a shared library needs.
 
     Raises:
-        ValueError: without a compiler, or if it refuses the code (the message has its output), or for neurons of
-            several states.
+        ValueError: without a compiler, or if it refuses the code; the message has its output.
     """
-    for net in nets.values():
-        refuse_states(net)
     cc = compiler or find_compiler()
     if cc is None:
         raise ValueError("compiler: found none, expected cc, gcc or clang on the path; install one or set CC")
@@ -185,7 +205,15 @@ def _build(folder: Path, nets: Mapping[str, IntegerNetwork], compiler: str, flag
     root = files("squat.export.c99")
     sources = {
         name: root / "runtime" / name
-        for name in ("squat.h", "squat.c", "squat_sums.h", "squat_sums.c", "squat_result.c")
+        for name in (
+            "squat.h",
+            "squat.c",
+            "squat_codes.h",
+            "squat_sums.h",
+            "squat_sums.c",
+            "squat_states.c",
+            "squat_result.c",
+        )
     }
     for name, source in {**sources, "harness.c": root / "host" / "harness.c"}.items():
         (folder / name).write_bytes(source.read_bytes())

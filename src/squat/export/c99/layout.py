@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from squat.integer import IntegerNetwork, Layer, Neurons
+from squat.integer import IntegerNetwork, Layer
 
 WORD_BITS = 32
 EVENT_LIMIT = 2**16
@@ -94,8 +94,8 @@ def memory(net: IntegerNetwork) -> Memory:
         places.append(Place(codes, spikes, channels, outputs // channels))
         if not isinstance(layer, Layer):
             spikes += outputs
-        elif isinstance(layer.neurons, Neurons):
-            codes += code_bytes(layer.neurons, outputs)
+        elif layer.neurons is not None:
+            codes += sum(code_bytes(bits, outputs) for bits in layer.neurons.widths)
             spikes += -(-outputs // 8)
     first = net.layers[0]
     constant = net.input_max > 1 and isinstance(first, Layer)
@@ -112,20 +112,6 @@ def memory(net: IntegerNetwork) -> Memory:
     )
 
 
-def refuse_states(net: IntegerNetwork) -> None:
-    """Refuse what the runtime has no code for.
-
-    Raises:
-        ValueError: for a layer whose neurons have several states.
-    """
-    for layer in net.neuron_layers:
-        if not isinstance(layer.neurons, Neurons):
-            raise ValueError(
-                f"net: layer {layer.name!r} has neurons of several states, which the C runtime does not have; export a "
-                "network of LIF, Lapicque, LI and RLIF"
-            )
-
-
-def code_bytes(neurons: Neurons, size: int) -> int:
+def code_bytes(bits: int, size: int) -> int:
     """Bytes of packed codes."""
-    return -(-size * stored_bits(neurons.bits) // 8)
+    return -(-size * stored_bits(bits) // 8)

@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from squat.export.c99.layout import Memory, Place, input_rows, memory, packed_rows, stored_bits
+from squat.export.c99.layout import Memory, Place, code_bytes, input_rows, memory, packed_rows, stored_bits
 from squat.export.c99.text import array, braces, structure
 from squat.integer import IntegerNetwork, Join, Layer, Neurons, Pool
 from squat.integer.network import Part
 from squat.integer.parts import Shape
+from squat.integer.states import States, SummedState
+
+SQUAT_NOTHING = -3
+"""No second source of a computed state, as in `squat.h`."""
 
 
 def header(net: IntegerNetwork, name: str) -> str:
@@ -95,8 +99,9 @@ def _layer(layer: Part, place: Place, network: str, index: int) -> tuple[list[st
         windows = list(_windows(layer, name))
         parts += windows
         fields |= {field: f"&{name}_{field}" for field, _ in zip(("window", "pool"), windows, strict=False)}
-    if isinstance(layer.neurons, Neurons):
-        parts += _neurons(layer.neurons, layer, place, name)
+    if layer.neurons is not None:
+        make: Any = _states if isinstance(layer.neurons, States) else _neurons
+        parts += make(layer.neurons, layer, place, name)
         fields["neurons"] = f"&{name}_neurons"
     return parts, fields
 
@@ -125,27 +130,78 @@ def _window(
 
 
 def _neurons(neurons: Neurons, layer: Layer, place: Place, name: str) -> Iterator[str]:
-    yield array(f"{name}_table", neurons.table)
-    yield array(f"{name}_bound", neurons.bound)
-    if neurons.bias is not None:
-        yield array(f"{name}_bias", np.resize(neurons.bias, place.channels))
-    own = len(neurons.table) == layer.size and place.positions > 1  # each neuron, not each channel, has a row
-    channel_step = 0 if len(neurons.table) == 1 else neurons.codes * (place.positions if own else 1)
+    yield from _sum_arrays(neurons, place, name)
     fields = {
-        "table": f"{name}_table",
-        "bound": f"{name}_bound",
-        "bias": None if neurons.bias is None else f"{name}_bias",
-        "table_channel_step": channel_step,
-        "table_position_step": neurons.codes if own else 0,
-        "bound_channel_step": 0 if len(neurons.bound) == 1 else neurons.codes - 1,
+        **_sum_fields(neurons, place, name),
+        **_table_steps(len(neurons.table), neurons.codes, place),
         "codes": neurons.codes,
         "first": neurons.first,
         "start": str(-1 if neurons.start is None else neurons.start),
         "stored_bits": stored_bits(neurons.bits).bit_length() - 1,
-        "shift": neurons.shift,
         "drop_input": neurons.drop_input,
     }
     yield structure("squat_neurons", f"{name}_neurons", fields)
+
+
+def _sum_arrays(part: Neurons | SummedState, place: Place, name: str) -> Iterator[str]:
+    """Table, boundaries and bias of what takes up sums."""
+    yield array(f"{name}_table", part.table)
+    yield array(f"{name}_bound", part.bound)
+    if part.bias is not None:
+        yield array(f"{name}_bias", np.resize(part.bias, place.channels))
+
+
+def _sum_fields(part: Neurons | SummedState, place: Place, name: str) -> dict[str, Any]:
+    return {
+        "table": f"{name}_table",
+        "bound": f"{name}_bound",
+        "bias": None if part.bias is None else f"{name}_bias",
+        "bound_channel_step": 0 if len(part.bound) == 1 else part.bound.shape[1],
+        "shift": part.shift,
+    }
+
+
+def _table_steps(rows: int, width: int, place: Place) -> dict[str, int]:
+    """From a channel's row of a table to the next, and from a position's, where neurons have rows of their own."""
+    own = rows == place.channels * place.positions and place.positions > 1
+    channel_step = 0 if rows == 1 else width * (place.positions if own else 1)
+    return {"table_channel_step": channel_step, "table_position_step": width if own else 0}
+
+
+def _states(machine: States, layer: Layer, place: Place, name: str) -> Iterator[str]:
+    """Arrays and structures of neurons with several states."""
+    entries, offset = [], 0
+    for index, (label, state) in enumerate(zip(machine.names, machine.states, strict=True)):
+        own = f"{name}_{label}"
+        start = -1 if machine.start is None else machine.start[index]
+        fields: dict[str, Any] = {"code_offset": offset, "codes": 2**state.bits, "start": str(start)}
+        fields["stored_bits"] = stored_bits(state.bits).bit_length() - 1
+        if isinstance(state, SummedState):
+            yield from _sum_arrays(state, place, own)
+            rows = state.table.shape[1]
+            fields |= {**_sum_fields(state, place, own), **_table_steps(rows, 2**state.bits, place)}
+            fields |= {"table_spike_step": rows * 2**state.bits, "gain": _pair(state.gain)}
+        else:
+            yield array(f"{own}_next", state.table)
+            rows, width = len(state.table), state.table.shape[1] * state.table.shape[2]
+            columns = SQUAT_NOTHING if len(state.sources) == 1 else state.sources[1]
+            fields |= {"next": f"{own}_next", **_table_steps(rows, width, place)}
+            fields |= {"source": _pair((state.sources[0], columns))}
+            fields["column_bits"] = state.table.shape[2].bit_length() - 1
+        entries.append(braces(fields, "    "))
+        offset += code_bytes(state.bits, layer.size)
+    listed = ",\n    ".join(entries)
+    yield f"static const squat_state {name}_states[{len(entries)}] = {{\n    {listed}\n}};"
+    yield array(f"{name}_first", machine.first.astype(np.uint16))
+    ruler = str(-1 if machine.ruler is None else machine.ruler)
+    fields = {"states": f"{name}_states", "first": f"{name}_first", "ruler": ruler, "count": len(entries)}
+    yield structure("squat_states", f"{name}_several", fields)
+    several = {"several": f"&{name}_several", "start": str(-1 if machine.start is None else machine.start[-1])}
+    yield structure("squat_neurons", f"{name}_neurons", several)
+
+
+def _pair(values: tuple[int, ...]) -> str:
+    return f"{{{values[0]}, {values[1]}}}"
 
 
 def _network(net: IntegerNetwork, need: Memory, name: str) -> Iterator[str]:

@@ -6,34 +6,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Codes and spikes of all layers, in order, one byte each; returns how many. */
-static size_t collect(const squat_context *context, uint8_t *codes, uint8_t *spikes)
+/* Codes of all states and spikes of all layers, in order, one byte each; both pointers move on. */
+static void collect(const squat_context *context, uint8_t **codes, uint8_t **spikes)
 {
     const squat_network *const network = context->network;
-    size_t count = 0U;
     uint32_t index = 0U;
     for (const squat_layer *layer = network->layers; layer <= network->last; layer++) {
-        if (layer->neurons != NULL) {
+        const uint32_t states = squat_state_count(layer);
+        for (uint32_t state = 0U; state < states; state++) {
             for (uint32_t neuron = 0U; neuron < layer->size; neuron++) {
-                codes[count] = squat_code(context, index, neuron);
-                spikes[count] = squat_spike(context, index, neuron) ? 1U : 0U;
-                count++;
+                **codes = squat_state_code(context, index, state, neuron);
+                (*codes)++;
             }
+        }
+        for (uint32_t neuron = 0U; (states != 0U) && (neuron < layer->size); neuron++) {
+            **spikes = squat_spike(context, index, neuron) ? 1U : 0U;
+            (*spikes)++;
         }
         index++;
     }
-    return count;
 }
 
 /* Samples of `steps` frames of `stride` bytes: bitmaps (kind 0), bytes (1), or one frame of bytes that stays (2).
- * Writes codes and spikes [samples][steps][neurons], outputs [samples][steps][last size] of a last layer without
+ * Writes codes [samples][steps][states and neurons], spikes [samples][steps][neurons], outputs [samples][steps][last size] of a last layer without
  * neurons, scores [samples][classes] and predictions [samples] where there is a readout. False for a refused input. */
 bool host_run(squat_context *context, const uint8_t *inputs, uint32_t kind, size_t samples, size_t steps,
               size_t stride, uint8_t *codes, uint8_t *spikes, int32_t *outputs, int64_t *scores, uint32_t *predictions)
 {
     const squat_network *const network = context->network;
     const uint8_t *input = inputs;
-    size_t at = 0U;
+    uint8_t *code = codes;
+    uint8_t *spike = spikes;
     for (size_t sample = 0U; sample < samples; sample++) {
         squat_reset(context);
         if ((kind == 2U) && !squat_hold(context, input)) {
@@ -48,7 +51,7 @@ bool host_run(squat_context *context, const uint8_t *inputs, uint32_t kind, size
                 return false;
             }
             input += (kind == 2U) ? 0U : stride;
-            at += collect(context, &codes[at], &spikes[at]);
+            collect(context, &code, &spike);
             if (context->output != NULL) {
                 (void)memcpy(outputs, context->output, network->last->size * sizeof(int32_t));
                 outputs += network->last->size;
@@ -103,6 +106,59 @@ bool host_update(const squat_context *context, uint32_t layer_index, uint32_t po
         }
     }
     free(packed);
+    free(fired);
+    free(sums);
+    return good;
+}
+
+/* Neurons of several states, `positions` of each channel, from sums z [rows][neurons] and current codes
+ * [states][rows][neurons], or NULL before the first step. Writes next codes and spikes alike. False without memory. */
+bool host_update_states(const squat_context *context, uint32_t layer_index, uint32_t positions, size_t rows,
+                        const int32_t *z, const uint8_t *current, uint8_t *codes, uint8_t *spikes)
+{
+    squat_layer layer = context->network->layers[layer_index];
+    const squat_states *const several = layer.neurons->several;
+    squat_state own[SQUAT_MOST_STATES];
+    squat_states moved = *several;
+    squat_neurons neurons = *layer.neurons;
+    const size_t size = (size_t)layer.channels * positions;
+    layer.positions = positions;
+    layer.size = (uint32_t)size;
+    for (uint32_t k = 0U; k < several->count; k++) { /* a byte for each code */
+        own[k] = several->states[k];
+        own[k].stored_bits = 3U;
+        own[k].code_offset = k * (uint32_t)size;
+    }
+    moved.states = own;
+    neurons.several = &moved;
+    layer.neurons = &neurons;
+    uint8_t *const held = malloc(several->count * size);
+    uint8_t *const fired = malloc(size);
+    int32_t *const sums = malloc(layer.channels * sizeof(int32_t));
+    const bool good = (held != NULL) && (fired != NULL) && (sums != NULL);
+    for (size_t row = 0U; good && (row < rows); row++) {
+        for (size_t k = 0U; k < several->count; k++) {
+            for (size_t i = 0U; i < size; i++) {
+                const int16_t start = several->states[k].start;
+                const uint8_t fresh = (start < 0) ? 0U : (uint8_t)start;
+                held[(k * size) + i] = (current == NULL) ? fresh : current[(((k * rows) + row) * size) + i];
+            }
+        }
+        (void)memset(fired, 0, size);
+        for (uint32_t position = 0U; position < positions; position++) {
+            for (uint32_t channel = 0U; channel < layer.channels; channel++) {
+                sums[channel] = z[(row * size) + ((size_t)channel * positions) + position];
+            }
+            squat_update_states(&layer, position, sums, held, fired, (current != NULL) || (neurons.start >= 0));
+        }
+        for (size_t i = 0U; i < size; i++) {
+            for (size_t k = 0U; k < several->count; k++) {
+                codes[(((k * rows) + row) * size) + i] = held[(k * size) + i];
+            }
+            spikes[(row * size) + i] = (uint8_t)((fired[i >> 3] >> (i & 7U)) & 1U);
+        }
+    }
+    free(held);
     free(fired);
     free(sums);
     return good;

@@ -4,49 +4,14 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "squat_codes.h"
 #include "squat_sums.h"
-
-/* Where packed codes lie in their bytes. */
-typedef struct {
-    uint32_t bits_log2; /* a code has 2^bits_log2 bits */
-    uint32_t in_byte;   /* log2 of the codes in a byte */
-    uint32_t place;     /* mask of a code's number in its byte */
-    uint32_t mask;      /* of a code */
-} packed_codes;
-
-static packed_codes packed_by(uint32_t bits_log2)
-{
-    packed_codes packed;
-    packed.bits_log2 = bits_log2;
-    packed.in_byte = 3U - bits_log2;
-    packed.place = (1U << packed.in_byte) - 1U;
-    packed.mask = (1U << (1U << bits_log2)) - 1U;
-    return packed;
-}
-
-static uint32_t read_code(const uint8_t *codes, uint32_t bits_log2, uint32_t index)
-{
-    const packed_codes packed = packed_by(bits_log2);
-    return ((uint32_t)codes[index >> packed.in_byte] >> ((index & packed.place) << bits_log2)) & packed.mask;
-}
-
-/* Number of the sorted bounds that `value` exceeds; there are 2 * half - 1, half a power of two. */
-static uint32_t encode(int32_t value, const int32_t *bound, uint32_t half)
-{
-    uint32_t code = 0U;
-    for (uint32_t size = half; size != 0U; size >>= 1) {
-        if (value > bound[code + size - 1U]) {
-            code += size;
-        }
-    }
-    return code;
-}
 
 void squat_update(const squat_layer *layer, uint32_t position, const int32_t *sums, uint8_t *codes, uint8_t *spikes,
                   bool started)
 {
     const squat_neurons *const neurons = layer->neurons;
-    const packed_codes packed = packed_by(neurons->stored_bits);
+    const squat_packed packed = squat_packed_by(neurons->stored_bits);
     const uint32_t half = (uint32_t)neurons->codes >> 1;
     const uint32_t first = neurons->first;
     const uint32_t shift = neurons->shift;
@@ -70,7 +35,7 @@ void squat_update(const squat_layer *layer, uint32_t position, const int32_t *su
                 value = 0;
             }
         }
-        const uint32_t next = encode(value, bound, half);
+        const uint32_t next = squat_encode(value, bound, half);
         *byte = (uint8_t)((*byte & ~(packed.mask << bit)) | (next << bit));
         if (next >= first) {
             spikes[neuron >> 3] |= (uint8_t)(1U << (neuron & 7U));
@@ -105,7 +70,11 @@ static void run_synapses(const squat_context *context, const squat_layer *layer,
             if (position == 0U) { /* the spikes of the step before have been read */
                 (void)memset(spikes, 0, (layer->size + 7U) >> 3);
             }
-            squat_update(layer, position, context->sums, codes, spikes, started);
+            if (layer->neurons->several != NULL) {
+                squat_update_states(layer, position, context->sums, codes, spikes, started);
+            } else {
+                squat_update(layer, position, context->sums, codes, spikes, started);
+            }
         } else {
             int32_t *output = &context->output[position];
             for (uint32_t channel = 0U; channel < layer->channels; channel++) {
@@ -179,17 +148,19 @@ static int64_t step_score(const squat_context *context, uint32_t index, int64_t 
     const squat_network *const network = context->network;
     const squat_layer *const last = network->last;
     int64_t score = before;
-    if (network->readout == SQUAT_ACCUMULATED_CURRENT) {
+    if (network->readout == SQUAT_SPIKE_COUNT) {
+        const uint8_t *const spikes = &context->spikes[last->spike_offset];
+        score += ((((uint32_t)spikes[index >> 3] >> (index & 7U)) & 1U) != 0U) ? 1 : 0;
+    } else if (network->readout == SQUAT_ACCUMULATED_CURRENT) {
         score += (int64_t)((uint64_t)(int64_t)context->output[index] << 8);
         if (network->readout_bias != NULL) {
             score += network->readout_bias[index];
         }
     } else {
-        const uint32_t code = read_code(&context->codes[last->code_offset], last->neurons->stored_bits, index);
+        const squat_packed packed = squat_packed_by(last->neurons->stored_bits);
+        const uint32_t code = squat_read_code(&context->codes[last->code_offset], packed, index);
         if (network->readout == SQUAT_MEAN_MEMBRANE) {
             score += network->readout_level[code];
-        } else if (network->readout == SQUAT_SPIKE_COUNT) {
-            score += (code >= last->neurons->first) ? 1 : 0;
         } else if ((int64_t)code > score) {
             score = (int64_t)code;
         } else {
@@ -228,6 +199,24 @@ static void run(squat_context *context, squat_input input, const int32_t *held)
     }
 }
 
+/* Codes and spikes of a layer whose states start on the grid; all of their bits are 0. */
+static void begin(const squat_layer *layer, uint8_t *codes, uint8_t *spikes)
+{
+    const squat_neurons *const neurons = layer->neurons;
+    const squat_packed packed = squat_packed_by(neurons->stored_bits);
+    bool fires = neurons->start >= (int32_t)neurons->first;
+    if (neurons->several != NULL) {
+        fires = squat_begin_states(layer, codes);
+    } else {
+        for (uint32_t i = 0U; i < layer->size; i++) {
+            squat_write_code(codes, packed, i, (uint32_t)neurons->start);
+        }
+    }
+    for (uint32_t i = 0U; fires && (i < layer->size); i++) {
+        spikes[i >> 3] |= (uint8_t)(1U << (i & 7U));
+    }
+}
+
 void squat_reset(squat_context *context)
 {
     const squat_network *const network = context->network;
@@ -241,15 +230,7 @@ void squat_reset(squat_context *context)
     for (const squat_layer *layer = network->layers; layer != end; layer++) {
         const squat_neurons *const neurons = layer->neurons;
         if ((neurons != NULL) && (neurons->start >= 0)) {
-            const uint32_t start = (uint32_t)neurons->start;
-            const packed_codes packed = packed_by(neurons->stored_bits);
-            for (uint32_t i = 0U; i < layer->size; i++) { /* all bits of codes and spikes are 0 */
-                uint8_t *const byte = &context->codes[layer->code_offset + (i >> packed.in_byte)];
-                *byte |= (uint8_t)(start << ((i & packed.place) << packed.bits_log2));
-                if (start >= neurons->first) {
-                    context->spikes[layer->spike_offset + (i >> 3)] |= (uint8_t)(1U << (i & 7U));
-                }
-            }
+            begin(layer, &context->codes[layer->code_offset], &context->spikes[layer->spike_offset]);
         }
     }
     if (network->readout != SQUAT_NO_READOUT) {
@@ -332,10 +313,32 @@ bool squat_step_held(squat_context *context)
     return good;
 }
 
+uint32_t squat_state_count(const squat_layer *layer)
+{
+    uint32_t count = 0U;
+    if (layer->neurons != NULL) {
+        count = (layer->neurons->several == NULL) ? 1U : layer->neurons->several->count;
+    }
+    return count;
+}
+
+uint8_t squat_state_code(const squat_context *context, uint32_t layer, uint32_t state, uint32_t neuron)
+{
+    const squat_layer *const of = &context->network->layers[layer];
+    const squat_states *const several = of->neurons->several;
+    const uint8_t *codes = &context->codes[of->code_offset];
+    uint32_t bits = of->neurons->stored_bits;
+    if (several != NULL) {
+        codes += several->states[state].code_offset;
+        bits = several->states[state].stored_bits;
+    }
+    return (uint8_t)squat_read_code(codes, squat_packed_by(bits), neuron);
+}
+
 uint8_t squat_code(const squat_context *context, uint32_t layer, uint32_t neuron)
 {
     const squat_layer *const of = &context->network->layers[layer];
-    return (uint8_t)read_code(&context->codes[of->code_offset], of->neurons->stored_bits, neuron);
+    return squat_state_code(context, layer, squat_state_count(of) - 1U, neuron);
 }
 
 bool squat_spike(const squat_context *context, uint32_t layer, uint32_t neuron)

@@ -6,6 +6,9 @@
  *     acc    = (z << shift) + bias[n] + table[code]       first step: acc = (z << shift) + bias[n]
  *     code'  = number of bounds that acc exceeds          spike = (code' >= first)
  *
+ * Neurons of several states update them in order; the last one fires, from the code first[ruler's code] on. A state that
+ * takes up sums has acc = gain[spike] * ((z << shift) + bias[n]) + table[spike][n][code], a computed one next[row][column].
+ *
  * A layer may pool its sums: z is then the largest of a window of positions. Weights are packed words with one row for each input, codes are packed bytes. Signed numbers are two's complement.
  */
 #ifndef SQUAT_H
@@ -41,6 +44,40 @@ typedef struct {
     uint32_t padding_size; /* padding_rows * columns + padding_columns */
 } squat_window;
 
+#define SQUAT_MOST_STATES 3
+/* Sources of a computed state beside the codes of this step: its own code before, the spike of the step before, none. */
+#define SQUAT_BEFORE (-1)
+#define SQUAT_SPIKE (-2)
+#define SQUAT_NOTHING (-3)
+
+/* One state of neurons that have several. */
+typedef struct {
+    const int32_t *table;         /* of a state that takes up sums: rows without a spike before, then with one */
+    const int32_t *bound;         /* its sorted boundaries: one row, or rows by channel */
+    const int32_t *bias;          /* its bias by channel, or NULL */
+    const uint8_t *next;          /* of a computed state: codes by its sources, else NULL */
+    uint32_t table_spike_step;    /* entries from rows without to rows with a spike before */
+    uint32_t table_channel_step;  /* of `table` or `next`, as in squat_neurons */
+    uint32_t table_position_step;
+    uint32_t bound_channel_step;
+    uint32_t code_offset;         /* bytes of the layer's codes before those of this state */
+    uint16_t codes;               /* 2^bits */
+    int16_t start;                /* the code before the first step, -1 for a state of 0 off the grid */
+    int8_t gain[2];               /* how sums come in without and with a spike before: 1, -1 or 0 */
+    int8_t source[2];             /* states of this step, or SQUAT_BEFORE, SQUAT_SPIKE, SQUAT_NOTHING */
+    uint8_t column_bits;          /* a row of `next` has 2^column_bits entries */
+    uint8_t stored_bits;          /* as in squat_neurons */
+    uint8_t shift;
+} squat_state;
+
+/* The states of a layer's neurons. */
+typedef struct {
+    const squat_state *states; /* the one that fires is last */
+    const uint16_t *first;     /* the first firing code, by code of the ruler */
+    int8_t ruler;              /* the state that moves the threshold, or -1 */
+    uint8_t count;
+} squat_states;
+
 /* The finite machine of a layer's neurons. */
 typedef struct {
     const int32_t *table;        /* leak minus reset by code: one row, or rows by channel or by neuron */
@@ -55,6 +92,7 @@ typedef struct {
     uint8_t stored_bits;    /* of a packed code, as a power of two: 1, 2 or 3 for 2, 4 or 8 bits */
     uint8_t shift;          /* fraction bits of the accumulator */
     bool drop_input;        /* the step after a spike forgets its input too */
+    const squat_states *several; /* NULL: one state, as above; else only `start` counts, which is -1 for a fresh start */
 } squat_neurons;
 
 /* Synapses with the neurons behind them, a pooling layer, or one that joins: it adds the outputs of an earlier layer,
@@ -131,13 +169,25 @@ bool squat_step_held(squat_context *context);
 int64_t squat_score(const squat_context *context, uint32_t class_index);
 uint32_t squat_prediction(const squat_context *context);
 
-/* Code and last spike of a neuron; layers are counted from 0, those without weights included. */
+/* Code and last spike of a neuron; layers are counted from 0, those without weights included. Of several states
+ * `squat_code` gives the last. */
 uint8_t squat_code(const squat_context *context, uint32_t layer, uint32_t neuron);
+uint8_t squat_state_code(const squat_context *context, uint32_t layer, uint32_t state, uint32_t neuron);
 bool squat_spike(const squat_context *context, uint32_t layer, uint32_t neuron);
 
 /* The neurons of one position: from its sums, one for each channel, to codes and spikes. Called by the steps; exposed
  * so that its integer cuts can be compared with those of training. */
 void squat_update(const squat_layer *layer, uint32_t position, const int32_t *sums, uint8_t *codes, uint8_t *spikes,
                   bool started);
+
+/* The same of neurons with several states. */
+void squat_update_states(const squat_layer *layer, uint32_t position, const int32_t *sums, uint8_t *codes,
+                         uint8_t *spikes, bool started);
+
+/* Writes the codes that such neurons start from; whether they are firing ones. */
+bool squat_begin_states(const squat_layer *layer, uint8_t *codes);
+
+/* States of a layer's neurons, 0 where it has none. */
+uint32_t squat_state_count(const squat_layer *layer);
 
 #endif

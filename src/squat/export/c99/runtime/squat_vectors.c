@@ -19,8 +19,11 @@ uint32_t squat_checksum(const squat_context *context, uint32_t before)
     uint32_t index = 0U;
     for (const squat_layer *layer = network->layers; layer <= network->last; layer++) {
         if (layer->neurons != NULL) {
-            for (uint32_t neuron = 0U; neuron < layer->size; neuron++) {
-                crc = crc_byte(crc, squat_code(context, index, neuron));
+            const uint32_t states = squat_state_count(layer);
+            for (uint32_t state = 0U; state < states; state++) {
+                for (uint32_t neuron = 0U; neuron < layer->size; neuron++) {
+                    crc = crc_byte(crc, squat_state_code(context, index, state, neuron));
+                }
             }
         } else if (layer->weight_bits != 0U) {
             for (uint32_t neuron = 0U; neuron < layer->size; neuron++) {
