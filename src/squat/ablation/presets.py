@@ -95,7 +95,8 @@ def digits_rcubalif() -> AblationConfig:
         >>> digits_rcubalif().base.network.neuron
         'RCubaLIF'
     """
-    return _digits_of("RCubaLIF")
+    rates = {"float": 2e-3, "squat": 4e-3, "qat": 2e-3, "qat+squat": 2e-3}
+    return _digits_of("RCubaLIF", 0.65, rates)
 
 
 def digits_ralif() -> AblationConfig:
@@ -105,14 +106,15 @@ def digits_ralif() -> AblationConfig:
         >>> digits_ralif().base.network.neuron
         'RALIF'
     """
-    return _digits_of("RALIF")
+    rates = {"float": 8e-3, "squat": 4e-3, "qat": 8e-3, "qat+squat": 4e-3}
+    return _digits_of("RALIF", 0.6, rates)
 
 
-def _digits_of(neuron: str) -> AblationConfig:
-    """The spoken digits with another recurrent neuron, everything else being equal, the learning rates too."""
+def _digits_of(neuron: str, beta: float, rates: dict[str, float]) -> AblationConfig:
+    """The spoken digits with another recurrent neuron, its own beta and learning rates; all else is equal."""
     found = digits()
-    base = replace(found.base, network=replace(found.base.network, neuron=neuron))
-    return replace(found, name=f"digits-{neuron.lower()}", base=base)
+    base = replace(found.base, network=replace(found.base.network, neuron=neuron, beta=beta))
+    return replace(found, name=f"digits-{neuron.lower()}", base=base, learning_rates=rates)
 
 
 def nmnist() -> AblationConfig:

@@ -57,7 +57,9 @@ def membrane_trace(network: Any, x: Any, label: str) -> Trace:
             raise ValueError(f"{label}: the network has no layer of neurons")
     threshold = float(torch.as_tensor(layer.threshold).flatten()[0])
     spikes = (membranes > threshold).sum(0)
-    wanted = max(1.0, float(spikes[spikes > 0].float().median())) if bool((spikes > 0).any()) else 0.0
+    changing = (spikes > 0) & (spikes < len(membranes))  # one that fires at every step shows nothing
+    firing = spikes[changing if bool(changing.any()) else spikes > 0]
+    wanted = max(1.0, float(firing.float().median())) if len(firing) else 0.0
     neuron = int((spikes - wanted).abs().argmin())
     levels = None if layer.state_spec is None else tuple(layer.state_spec.levels(threshold).tolist())
     return Trace(label, neuron, tuple(membranes[:, neuron].tolist()), levels, threshold)
