@@ -33,10 +33,15 @@ SURROGATES: list[Surrogate] = [cls() for cls in SURROGATE_CLASSES.values()]
 
 NEURONS: dict[str, Callable[..., nn.Module]] = {
     "LIF": lambda features, **keywords: squat.LIF(**keywords),
+    "LIF that rests": lambda features, **keywords: squat.LIF(refractory=2, **keywords),
+    "LIF without delay": lambda features, **keywords: squat.LIF(reset_delay=False, **keywords),
     "LI": lambda features, **keywords: squat.LI(**keywords),
     "RLIF": lambda features, **keywords: squat.RLIF(features, features, **keywords),
     "RLIF, one to one": lambda features, **keywords: squat.RLIF(
         features, features, recurrence="one_to_one", **keywords
+    ),
+    "RLIF with both options": lambda features, **keywords: squat.RLIF(
+        features, features, refractory=1, reset_delay=False, **keywords
     ),
     "SpikingLSTM": lambda features, beta=None, **keywords: squat.SpikingLSTM(features, features, **keywords),
     "Lapicque": lambda features, beta=0.9, **keywords: squat.Lapicque(beta, **keywords),

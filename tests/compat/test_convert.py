@@ -136,6 +136,16 @@ def test_surrogates():
     assert squat.from_snntorch(net, surrogate=squat.Triangular())[1].surrogate == squat.Triangular()
 
 
+def test_the_triangular_surrogate_of_snntorch_is_none():
+    theirs, x = snntorch.surrogate.triangular(threshold=0.5), torch.tensor([-9.0, -0.1, 0.1, 9.0], requires_grad=True)
+    theirs(x).sum().backward()
+    assert x.grad.tolist() == [0.5, 0.5, -0.5, -0.5]
+    with pytest.raises(
+        ValueError, match=r"surrogate gradient triangular has no counterpart: .* squat.Triangular\(\) is"
+    ):
+        surrogate_of(theirs)
+
+
 def brevitas_layers():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its import warns about torch's own deprecations
@@ -311,7 +321,6 @@ def test_the_loop_of_these_tests_is_converted_as_it_stands():
 
 
 OPTIONS = [
-    ({"reset_delay": False}, r"reset_delay=False: expected True; squat resets one step after the spike"),
     ({"graded_spikes_factor": 2.0}, "graded_spikes_factor other than 1: spikes are 0 or 1"),
     ({"learn_graded_spikes_factor": True}, "graded_spikes_factor other than 1"),
     ({"threshold": torch.tensor([1.0, 2.0])}, "2 thresholds: expected one for the layer"),
@@ -445,6 +454,11 @@ W = squat.IntWeight(4)
         (squat.Linear(3, 2, weight=W), r"layer 0 \(Linear\): its weights are quantized, IntWeight.*dequantize_"),
         (squat.LIF(state=squat.Anchored(4)), "state spec Anchored.* is no published one"),
         (squat.LIF(surrogate=squat.Triangular()), "surrogate Triangular.* has no counterpart"),
+        (squat.LIF(refractory=2), "refractory=2: snnTorch's neurons have no refractory period"),
+        (
+            squat.Lapicque(0.9, reset_delay=False),
+            "reset_delay=False: this neuron of snnTorch learns no beta and resets",
+        ),
         (squat.LIF(ste="clipped"), "ste='clipped'.*: snnTorch has only 'identity'"),
         (squat.LIF(reset="zero", zero_reset="drop_input"), "zero_reset='drop_input': this neuron of snnTorch has only"),
         (nn.Linear(2, 2), r"layer 0 \(Linear\) has no counterpart in snnTorch"),

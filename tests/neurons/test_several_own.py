@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 
 import squat
+from oracles import PUBLISHED, nearest_code
 from plain_neuron import largest_error
 from several_neurons import BATCH, FEATURES, make, sequence
 
@@ -40,23 +43,81 @@ def test_a_wider_grid_keeps_a_current_that_the_published_one_cuts():
 
 
 class PlainALIF:
-    """ALIF from its published equations, one neuron and one number a time."""
+    """ALIF from its published equations, one neuron and one number a time; quantized by the published rule."""
 
     def __init__(self, neuron):
-        self.rho, self.beta = float(neuron.decay("rho")), float(neuron.decay())
-        self.kappa, self.theta = float(neuron.kappa), float(neuron.threshold)
+        self.rho, self.beta = (each_of(neuron.decay(name)) for name in ("rho", "beta"))
+        self.kappa, self.theta, self.reset = float(neuron.kappa), float(neuron.threshold), neuron.reset
+        scales = (1.0, self.theta)  # what the levels refer to
+        self.levels = [spec and spec.levels(scale) for spec, scale in zip(neuron.specs, scales, strict=True)]
+
+    def quantized(self, k, value):
+        levels = self.levels[k]
+        if levels is None:
+            return value
+        return float(levels[nearest_code(levels, torch.tensor([value], dtype=torch.float64))])
+
+    def membrane(self, n, u, current, fed, spike):
+        u = self.beta[n] * u + current + fed
+        if spike and self.reset == "zero":
+            return 0.0
+        return u - self.theta if spike and self.reset == "subtract" else u
 
     def spikes(self, currents, recurrent):
-        steps, neurons = len(currents), len(recurrent)
-        u, a, s, out = [0.0] * neurons, [0.0] * neurons, [0] * neurons, []
-        for t in range(steps):
-            before = s
-            a = [self.rho * a[n] + before[n] for n in range(neurons)]
-            fed = [sum(recurrent[n][m] * before[m] for m in range(neurons)) for n in range(neurons)]
-            u = [self.beta * u[n] + currents[t][n] + fed[n] - self.theta * before[n] for n in range(neurons)]
-            s = [int(u[n] > self.theta + self.kappa * a[n]) for n in range(neurons)]
+        neurons = range(len(recurrent))
+        u, a, s, out = [0.0 for _ in neurons], [0.0 for _ in neurons], [0 for _ in neurons], []
+        for current in currents:
+            fed = [sum(recurrent[n][m] for m in neurons if s[m]) for n in neurons]
+            a = [self.quantized(0, self.rho[n] * a[n] + s[n]) for n in neurons]
+            u = [self.quantized(1, self.membrane(n, u[n], current[n], fed[n], s[n])) for n in neurons]
+            s = [int(u[n] > self.theta + self.kappa * a[n]) for n in neurons]
             out.append(s)
         return out
+
+
+def each_of(decay):
+    return decay.double().expand(FEATURES).tolist()
+
+
+@torch.no_grad()
+def compare_adaptive(seed):
+    """ALIF, or RALIF, of random arguments against the plain recursion; the share of spikes."""
+    rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    bits = rng.choice((2, 3, 4, 6, 8))
+    state, adaptation = (rng.choice([None, *PUBLISHED]) for _ in range(2))
+    arguments = {
+        "rho": torch.rand(FEATURES, generator=generator) if rng.random() < 0.5 else rng.random(),
+        "beta": torch.rand(FEATURES, generator=generator) if rng.random() < 0.5 else rng.random(),
+        "kappa": rng.choice((0.0, 0.01, 0.1, 0.3)),
+        "threshold": rng.randint(6, 150) / 64,
+        "reset": rng.choice(["subtract", "zero", "none"]),
+        "state": state and state(bits, upper_limit=rng.choice((0.2, 1.0))),
+        "adaptation_state": adaptation and adaptation(bits, upper_limit=3.0),
+    }
+    x = (torch.randn(20, 1, FEATURES, generator=generator).double() + 0.5) * arguments["threshold"]
+    if rng.random() < 0.5:
+        neuron, weights = squat.ALIF(**arguments).double(), torch.zeros(FEATURES, FEATURES)
+    else:
+        neuron = squat.RALIF(FEATURES, FEATURES, bias=False, **arguments).double()
+        # Multiples of 1/16, and of 1/1024 the input: exact in any order of summation.
+        weights = torch.randint(-12, 13, (FEATURES, FEATURES), generator=generator) / 16
+        x = (x * 1024).round() / 1024
+        neuron.weight_in.copy_(torch.eye(FEATURES))
+        neuron.weight_rec.copy_(weights)
+    spikes = neuron(x)[0][:, 0]
+    assert spikes.tolist() == PlainALIF(neuron).spikes(x[:, 0].tolist(), weights.tolist()), arguments
+    return float(spikes.mean())
+
+
+def test_adaptive_neurons_are_the_plain_recursion():
+    rates = [compare_adaptive(seed) for seed in range(40)]
+    assert sum(0.02 < rate < 0.98 for rate in rates) > len(rates) // 2, "too many silent or saturated configurations"
+
+
+@pytest.mark.slow
+def test_adaptive_neurons_are_the_plain_recursion_in_many_more_configurations():
+    for seed in range(40, 200):
+        compare_adaptive(seed)
 
 
 @torch.no_grad()

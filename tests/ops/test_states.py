@@ -31,6 +31,7 @@ def cases(equations):
             specs = tuple(SPECS[(index + 5 * turn + 2 * k * (turn + 1)) % len(SPECS)] for k in range(count))
             clipped, delayed = (index + turn) % 2 == 0, recurrent or turn != 1
             given = {"zero": zero, "published": published, "clears": float(published and not zero)}
+            given |= {"keep_input": published, "at_once": turn == 1, "refractory": float(turn)}
             options = equations.options(**{name: given[name] for name in given if name in equations.options._fields})
             surrogate = squat.FastSigmoid(5.0)
             yield StatesConfig(equations, options, specs, surrogate, clipped, delayed), recurrent
@@ -110,7 +111,7 @@ def run_on_integers(config, inputs, backend, seed):
         )
 
 
-@each_neuron
+@pytest.mark.parametrize("equations", [each for each in EVERY if each.sources], ids=lambda e: e.options.__name__)
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_compiled_loops_equal_the_reference_under_the_integer_rule(equations, dtype):
     """Codes and spikes equal; the gradients are those of the float update, with the states of the integer rule."""

@@ -14,8 +14,9 @@ from squat.layers import AvgPool2d, Conv2d, Flatten, Linear, SumPool2d
 from squat.layers.sequential import Sequential
 from squat.layers.weighted import WeightedLayer
 from squat.models.network import Network
-from squat.neurons import LI, LIF, RLIF
+from squat.neurons import LI, LIF, RLIF, Lapicque
 from squat.neurons.base import Neuron
+from squat.neurons.options import WithOptions
 from squat.quant.spec import StateSpec, ThresholdCentered, Uniform, ZeroCentered
 from squat.surrogate import ATan, FastSigmoid, Sigmoid
 
@@ -144,6 +145,12 @@ def _arguments(layer: Neuron, zero_reset: str) -> dict[str, Any]:
     }
 
 
+def _options(layer: WithOptions) -> dict[str, Any]:
+    if layer.refractory:
+        raise ValueError(f"refractory={layer.refractory}: snnTorch's neurons have no refractory period; expected 0")
+    return {"reset_delay": layer.reset_delay}
+
+
 def _quantizer(spec: StateSpec | None, threshold: float) -> Any:
     if spec is None:
         return False
@@ -156,12 +163,24 @@ def _quantizer(spec: StateSpec | None, threshold: float) -> Any:
     )  # fmt: skip
 
 
-def _leaky(layer: Neuron, window: int) -> list[nn.Module]:
-    return [_snntorch().Leaky(layer.decay().detach().clone(), **_arguments(layer, "keep_input"))]
+def _leaky(layer: LIF | LI, window: int) -> list[nn.Module]:
+    arguments = _arguments(layer, "keep_input") | (_options(layer) if isinstance(layer, LIF) else {})
+    return [_snntorch().Leaky(layer.decay().detach().clone(), **arguments)]
+
+
+def _lapicque(layer: Lapicque, window: int) -> list[nn.Module]:
+    arguments = _arguments(layer, "drop_input") | _options(layer)
+    if arguments.pop("learn_beta") or not arguments.pop("reset_delay"):
+        raise ValueError(
+            f"learn_beta={layer.learn_beta!r}, reset_delay={layer.reset_delay}: this neuron of snnTorch learns no beta "
+            "and resets with delay"
+        )
+    circuit = {name: value for name, value in layer.circuit.items() if value is not None}
+    return [_snntorch().Lapicque(**circuit, **arguments)]
 
 
 def _rleaky(layer: RLIF, window: int) -> list[nn.Module]:
-    arguments = _arguments(layer, "drop_input")
+    arguments = _arguments(layer, "drop_input") | _options(layer)
     linear = nn.Linear(layer.in_features, layer.features, layer.bias is not None)
     _scaled(layer.weight_in, layer.input_scale * window, linear.weight)
     _bias(layer.bias, linear.bias)
@@ -180,5 +199,6 @@ BACK: dict[type, Callable[[Any, int], list[nn.Module]]] = {
     LIF: _leaky,
     LI: _leaky,
     RLIF: _rleaky,
+    Lapicque: _lapicque,
 }
 """By class of squat: the modules of snnTorch and torch, given the layer and how many values a sum before it holds."""

@@ -30,8 +30,6 @@ def neuron_arguments(build: Builder, link: Link) -> dict[str, Any]:
     factor = theirs.graded_spikes_factor
     if isinstance(factor, nn.Parameter) or not bool((factor == 1).all()):
         raise ValueError("graded_spikes_factor other than 1: spikes are 0 or 1; put the factor into the next layer")
-    if not getattr(theirs, "reset_delay", True):
-        raise ValueError("reset_delay=False: expected True; squat resets one step after the spike, as is the default")
     if theirs.threshold.numel() != 1:
         raise ValueError(f"{theirs.threshold.numel()} thresholds: expected one for the layer")
     threshold = number_written(theirs.threshold)
@@ -65,7 +63,7 @@ def _leaky(build: Builder, link: Link) -> None:
     arguments |= {"beta": decay_of(link, theirs.beta), "learn_beta": learned(theirs.beta)}
     if link.membrane_only:
         check_integrates(arguments)
-    layer = LI(**arguments) if link.membrane_only else LIF(**arguments)
+    layer = LI(**arguments) if link.membrane_only else LIF(**arguments, reset_delay=theirs.reset_delay)
     copy_learned(layer, beta=theirs.beta)
     build.layers.append(layer)
 
@@ -102,7 +100,10 @@ def _rleaky(build: Builder, link: Link) -> None:
     check_spikes_are_read(link)
     arguments |= {"beta": decay_of(link, theirs.beta), "learn_beta": learned(theirs.beta)}
     image = theirs.all_to_all and isinstance(theirs.recurrent, nn.Conv2d)
-    layer = _on_images(build, theirs, arguments) if image else recurrent_layer(build, theirs, RLIF, **arguments)
+    if image:
+        layer = _on_images(build, theirs, arguments)
+    else:
+        layer = recurrent_layer(build, theirs, RLIF, **arguments, reset_delay=theirs.reset_delay)
     copy_learned(layer, beta=theirs.beta)
     build.layers.append(layer)
 
@@ -115,6 +116,16 @@ def check_spikes_are_read(link: Link) -> None:
     """
     if link.membrane_only:
         raise ValueError("the network reads its membrane, expected its spikes; only a Leaky can be read that way")
+
+
+def check_delayed(theirs: Any) -> None:
+    """Where squat has the delayed reset only.
+
+    Raises:
+        ValueError: for a neuron without delay.
+    """
+    if not theirs.reset_delay:
+        raise ValueError("reset_delay=False: expected True; this neuron of squat resets with the step after a spike")
 
 
 def recurrent_layer(build: Builder, theirs: Any, kind: Any, **arguments: Any) -> Any:
@@ -159,6 +170,7 @@ def _recurrent_weights(theirs: Any, features: int) -> tuple[Tensor, Tensor | Non
 
 
 def _on_images(build: Builder, theirs: Any, arguments: dict[str, Any]) -> ConvRLIF:
+    check_delayed(theirs)
     arguments.pop("arithmetic")  # its only rule is the float rule
     convolution = theirs.recurrent
     biased = convolution.bias is not None

@@ -21,6 +21,11 @@ SURROGATES: dict[str, Callable[[dict[str, Any]], Surrogate]] = {
     "sigmoid": lambda closed: Sigmoid(float(closed["slope"])),
 }
 """By the name of the function in `snntorch.surrogate` that made the closure."""
+ODD = {
+    "triangular": "its derivative is the constant +threshold below the threshold and -threshold above, no triangle; "
+    "squat.Triangular() is one",
+}
+"""Those that are refused for what they do, and why."""
 
 
 def surrogate_of(spike_grad: Any) -> Surrogate:
@@ -32,8 +37,9 @@ def surrogate_of(spike_grad: Any) -> Surrogate:
     name = getattr(spike_grad, "__qualname__", type(spike_grad).__name__).split(".")[0]
     if getattr(spike_grad, "__module__", "") == "snntorch.surrogate" and name in SURROGATES:
         return SURROGATES[name](dict(inspect.getclosurevars(spike_grad).nonlocals))
+    why = f": {ODD[name]}" if name in ODD else f" (known: {', '.join(SURROGATES)})"
     raise ValueError(
-        f"its surrogate gradient {name} has no counterpart (known: {', '.join(SURROGATES)}); choose one with "
+        f"its surrogate gradient {name} has no counterpart{why}; choose one with "
         "from_snntorch(..., surrogate=squat.FastSigmoid(25.0))"
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 from squat.compat.builder import Builder
 from squat.compat.layers import Converter
 from squat.compat.neurons import (
+    check_delayed,
     check_spikes_are_read,
     copy_learned,
     decay_of,
@@ -37,12 +38,13 @@ def _add(build: Builder, layer: Any, theirs: Any) -> None:
 
 
 def _synaptic(build: Builder, link: Link) -> None:
-    _add(build, CubaLIF(**_arguments(build, link)), link.module)
+    _add(build, CubaLIF(**_arguments(build, link), reset_delay=link.module.reset_delay), link.module)
 
 
 def _rsynaptic(build: Builder, link: Link) -> None:
     if not link.module.all_to_all:
         raise ValueError("its recurrence is one to one: expected linear_features, all to all")
+    check_delayed(link.module)
     _add(build, recurrent_layer(build, link.module, RCubaLIF, **_arguments(build, link)), link.module)
 
 

@@ -28,6 +28,7 @@ from squat.layers.sequential import Sequential
 from squat.models.network import Network
 from squat.neurons import LI, RLIF, ConvRLIF, SpikingLSTM
 from squat.neurons.base import Neuron
+from squat.neurons.options import WithOptions
 from squat.neurons.several import SeveralStates
 
 POOLS = {SumPool2d: "sum", MaxPool2d: "max"}
@@ -264,6 +265,11 @@ class _Walk:
             self._object("its membrane is float; train it with a state spec such as state=Anchored(4)")
         if isinstance(neuron, SeveralStates):
             self._check_states(neuron)
+        elif isinstance(neuron, WithOptions) and neuron.has_options:
+            self._object(
+                "has a refractory period or no reset delay, which no integer layer has; train it with refractory=0 and "
+                "reset_delay=True"
+            )
         if neuron.arithmetic != "integer":
             self._object(
                 "was trained with the float rule, whose rounding no integer machine repeats; train it with "

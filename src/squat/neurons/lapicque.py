@@ -31,8 +31,9 @@ class Lapicque(LIF):
         time_step: dt, > 0, in the unit of `R*C`.
         threshold: firing threshold, > 0.
         learn_beta: trains the membrane's decay; the gain `dt/C` stays.
-        state, reset, zero_reset, surrogate, learn_threshold, ste, arithmetic, initial: as for `LIF`, but the zero reset
-            drops the input by default, as in snnTorch's `Lapicque`.
+        state, reset, zero_reset, surrogate, learn_threshold, ste, arithmetic, initial, refractory, reset_delay: as for
+            `LIF`, but the zero reset drops the input by default, as in snnTorch's `Lapicque`, which always resets with
+            delay.
 
     Raises:
         TypeError, ValueError: for values outside these ranges, or if `beta`, `R` and `C` say too little or too much.
@@ -63,8 +64,10 @@ class Lapicque(LIF):
         ste: str = "identity",
         arithmetic: str = "integer",
         initial: str = "zero",
+        refractory: int = 0,
+        reset_delay: bool = True,
     ) -> None:
-        self._circuit = {"beta": beta, "R": R, "C": C, "time_step": time_step}
+        self.circuit = {"beta": beta, "R": R, "C": C, "time_step": time_step}
         resistance, capacitance, dt = _circuit(beta, R, C, time_step)
         rate = 1 / (resistance * capacitance)
         decay = 1 - dt / (resistance * capacitance)
@@ -77,6 +80,7 @@ class Lapicque(LIF):
         super().__init__(
             decay, threshold, state=state, reset=reset, zero_reset=zero_reset, surrogate=surrogate,
             learn_beta=learn_beta, learn_threshold=learn_threshold, ste=ste, arithmetic=arithmetic, initial=initial,
+            refractory=refractory, reset_delay=reset_delay,
         )  # fmt: skip
         # One after the other, since snnTorch rounds after each.
         self._gains = tuple(float(gain) for gain in (resistance, rate, dt))
@@ -89,11 +93,11 @@ class Lapicque(LIF):
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""
-        return super().config() | self._circuit
+        return super().config() | self.circuit
 
     def extra_repr(self) -> str:
         """The arguments, those of the circuit first."""
-        given = ", ".join(f"{name}={value}" for name, value in self._circuit.items() if value is not None)
+        given = ", ".join(f"{name}={value}" for name, value in self.circuit.items() if value is not None)
         return f"{given}, {super().extra_repr().partition(', ')[2]}"
 
 

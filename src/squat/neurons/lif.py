@@ -10,6 +10,7 @@ from torch import Tensor
 
 from squat.layers.current import Current
 from squat.neurons.base import Neuron, check_sequence, is_constant, widened
+from squat.neurons.options import WithOptions
 from squat.neurons.state import LIFState
 from squat.ops.product import check_sums
 from squat.quant.spec import StateSpec
@@ -65,7 +66,7 @@ class _Elementwise(Neuron):
         return x
 
 
-class LIF(_Elementwise):
+class LIF(WithOptions, _Elementwise):
     """Leaky integrate-and-fire neurons with delayed reset, float or quantized membranes (snnTorch's `Leaky`).
 
         a[t] = (beta*u[t-1] + i[t]) - theta*s[t-1]      c[t] = #{k : a[t] > bound[k]}
@@ -86,8 +87,14 @@ class LIF(_Elementwise):
         learn_beta: False, `"clamp"` (to [0, 1] in the forward pass) or `"sigmoid"`.
         learn_threshold: train the threshold; the levels follow it.
         ste: straight-through estimator, `"identity"` as published or `"clipped"` to the range of the levels.
-        arithmetic: `"integer"` (the integer rule where weights and states are quantized) or `"float"`.
+        arithmetic: `"integer"` (the integer rule where weights and states are quantized; with one of the last two
+            arguments it is the float rule) or `"float"`.
         initial: `"zero"`, off the grid as published, or `"code_of_zero"`.
+        refractory: steps after a spike in which a neuron rests: it receives no input and cannot fire, while leak and
+            reset go on. In Norse's `lif_refrac` the membrane stands still instead; in Brian nothing fires, and each
+            equation says whether it rests.
+        reset_delay: True resets with the step after a spike. False resets behind the quantizer in the step of the
+            spike, as in snnTorch; `state.u` then is the membrane before that reset, so that it is `level[codes]`.
 
     Raises:
         TypeError, ValueError: for values outside these ranges.
@@ -101,6 +108,8 @@ class LIF(_Elementwise):
         tensor([0., 1., 0., 1., 0.])
         >>> state.codes
         tensor([[11, 11]], dtype=torch.uint8)
+        >>> LIF(refractory=2)(torch.full((7, 1, 1), 1.5))[0].flatten()
+        tensor([1., 0., 0., 1., 0., 0., 1.])
     """
 
     def __init__(
@@ -117,7 +126,10 @@ class LIF(_Elementwise):
         ste: str = "identity",
         arithmetic: str = "integer",
         initial: str = "zero",
+        refractory: int = 0,
+        reset_delay: bool = True,
     ) -> None:
+        self.set_options(refractory, reset_delay)
         super().__init__(
             beta, threshold, state, reset, zero_reset, surrogate, learn_beta, learn_threshold, ste, arithmetic, initial
         )

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from squat.checks import check_choice, check_int, check_real, check_type
-from squat.neurons.base import Neuron, check_sequence, is_constant, widened
+from squat.neurons.base import check_sequence, is_constant, widened
 from squat.neurons.lif import DEFAULT_SURROGATE
+from squat.neurons.options import WithOptions
 from squat.neurons.state import LIFState
 from squat.neurons.weights import OwnWeights
 from squat.ops.product import integer_linear
@@ -21,7 +22,7 @@ from squat.quant.weight import IntWeight, row_bound
 from squat.surrogate import Surrogate
 
 
-class RLIF(OwnWeights, Neuron):
+class RLIF(WithOptions, OwnWeights):
     """Recurrent layer of LIF neurons (snnTorch's `RLeaky`) with its own, optionally integer, weights.
 
         i[t] = W_in x[t] + b + W_rec s[t-1]             then as `LIF`
@@ -44,8 +45,8 @@ class RLIF(OwnWeights, Neuron):
             1/n or n with n an integer (1/255 for pixels; 4 lets recurrent weights use a four times finer grid).
         input_max: the largest absolute integer input.
         recurrence: `"full"`, weights `[N, N]` from all to all, or `"one_to_one"`, `[N, 1]` (snnTorch's `V`).
-        state, reset, zero_reset, surrogate, learn_beta, learn_threshold, ste, arithmetic, initial: as for `LIF`, but
-            the zero reset drops the input by default, as in snnTorch's `RLeaky`.
+        state, reset, zero_reset, surrogate, learn_beta, learn_threshold, ste, arithmetic, initial, refractory,
+            reset_delay: as for `LIF`, but the zero reset drops the input by default, as in snnTorch's `RLeaky`.
 
     Raises:
         TypeError, ValueError: for values outside these ranges.
@@ -82,7 +83,10 @@ class RLIF(OwnWeights, Neuron):
         ste: str = "identity",
         arithmetic: str = "integer",
         initial: str = "zero",
+        refractory: int = 0,
+        reset_delay: bool = True,
     ) -> None:
+        self.set_options(refractory, reset_delay)
         super().__init__(
             beta, threshold, state, reset, zero_reset, surrogate, learn_beta, learn_threshold, ste, arithmetic, initial
         )

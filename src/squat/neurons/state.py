@@ -15,11 +15,15 @@ class LIFState(NamedTuple):
         u: membrane `[B, ...]`; for quantized states `level[codes]`. Gradients of the carried state mean this tensor.
         codes: state codes, uint8 `[B, ...]`, or None for float states. They decide; `u` carries the gradient.
         fresh: no step has run yet: the first step has neither leak nor reset, as with snnTorch's zero membrane.
+        rest: None, or of neurons with `refractory` or without `reset_delay` the steps of rest left `[B, ...]`.
+        reset: None, or of the same neurons 1 where the last step began with a reset, else 0.
     """
 
     u: Tensor
     codes: Tensor | None = None
     fresh: bool = False
+    rest: Tensor | None = None
+    reset: Tensor | None = None
 
     def detach(self) -> LIFState:
         """The state without its history, for truncated backpropagation through time."""

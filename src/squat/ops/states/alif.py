@@ -37,7 +37,7 @@ def margin(o, p, now):
     return now[MEMBRANE] - (p[THETA] + p[KAPPA] * now[ADAPTATION])
 
 
-def pull(o, k, p, g, fired, before, n, gx, gs, g_before, g_now, g_raw):
+def pull(o, k, p, g, fired, before, now, n, gx, gs, g_before, g_now, g_raw):
     """Adjoint of `update` in currents, spikes and states."""
     if k == ADAPTATION:
         gs[n] += g
@@ -57,7 +57,7 @@ def pull_parameters(o, k, p, g, fired, before, now, n, gp):
     gp[DROP, n] -= fired[n] * g
 
 
-def pull_margin(o, p, n, g, g_now):
+def pull_margin(o, p, now, n, g, g_now):
     """Adjoint of `margin` in the states."""
     g_now[MEMBRANE, n] += g
     g_now[ADAPTATION, n] -= p[KAPPA, n] * g

@@ -58,7 +58,7 @@ def update(o, k, p, x, r, s, fired, before, now, raw):
     return p[TAU] * (now[EXCITATORY] + now[INHIBITORY])
 
 
-def pull(o, k, p, g, fired, before, n, gx, gs, g_before, g_now, g_raw):
+def pull(o, k, p, g, fired, before, now, n, gx, gs, g_before, g_now, g_raw):
     """Adjoint of `update` in currents and states."""
     if k == EXCITATORY:
         kept = g - o.zero * fired[n] * g

@@ -22,12 +22,12 @@ from squat.ops.states.cpu_forward import BLOCK, fire, zeros
 from squat.ops.states.registry import EQUATIONS
 
 
-def pull(o, k, p, g, fired, before, n, gx, gs, g_before, g_now, g_raw):
+def pull(o, k, p, g, fired, before, now, n, gx, gs, g_before, g_now, g_raw):
     """Stands for the neuron's `pull`."""
 
 
 @overload(pull)
-def _pull(o, k, p, g, fired, before, n, gx, gs, g_before, g_now, g_raw):
+def _pull(o, k, p, g, fired, before, now, n, gx, gs, g_before, g_now, g_raw):
     return EQUATIONS[o.instance_class].pull
 
 
@@ -40,12 +40,12 @@ def _pull_parameters(o, k, p, g, fired, before, now, n, gp):
     return EQUATIONS[o.instance_class].pull_parameters
 
 
-def pull_margin(o, p, n, g, g_now):
+def pull_margin(o, p, now, n, g, g_now):
     """Stands for the neuron's `pull_margin`."""
 
 
 @overload(pull_margin)
-def _pull_margin(o, p, n, g, g_now):
+def _pull_margin(o, p, now, n, g, g_now):
     return EQUATIONS[o.instance_class].pull_margin
 
 
@@ -59,10 +59,10 @@ def _pull_margin_parameters(o, now, n, g, gp):
 
 
 @njit(**CLOSE)
-def pull_row(o, k, p, g, fired, before, gx, gs, g_before, g_now, g_raw):
+def pull_row(o, k, p, g, fired, before, now, gx, gs, g_before, g_now, g_raw):
     """`pull` for a row of neurons."""
     for n in range(g.size):
-        pull(o, k, p, g[n], fired, before, n, gx, gs, g_before, g_now, g_raw)
+        pull(o, k, p, g[n], fired, before, now, n, gx, gs, g_before, g_now, g_raw)
 
 
 @njit(**CLOSE)
@@ -76,7 +76,7 @@ def pull_parameters_row(o, k, p, g, fired, before, now, gp):
 def pull_margin_row(o, p, now, g, g_now, gp):
     """Both adjoints of the margin for a row of neurons."""
     for n in range(p.shape[1]):
-        pull_margin(o, p, n, g[n], g_now)
+        pull_margin(o, p, now, n, g[n], g_now)
     if gp.size:
         for n in range(p.shape[1]):
             pull_margin_parameters(o, now, n, g[n], gp)
@@ -147,7 +147,7 @@ def pull_states(
             pull_quantizer(p[0], now[k], raw, low, high, clipped, in_thresholds[k], ga, gp)
         for n in range(ga.size):
             ga[n] += g_raw[k, n]
-        pull_row(o, k, p, ga, fired, before, gx, gs, g_before, g, g_raw)
+        pull_row(o, k, p, ga, fired, before, now, gx, gs, g_before, g, g_raw)
         if gp.size:
             pull_parameters_row(o, k, p, ga, fired, before, now, gp)
 

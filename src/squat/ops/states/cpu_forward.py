@@ -60,6 +60,7 @@ def parameters_of(o, p, n):
 
 
 PARAMETERS = {
+    1: lambda o, p, n: (p[0, n], p[1, n], p[2, n]),
     2: lambda o, p, n: (p[0, n], p[1, n], p[2, n], p[3, n]),
     3: lambda o, p, n: (p[0, n], p[1, n], p[2, n], p[3, n], p[4, n]),
 }

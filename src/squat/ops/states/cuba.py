@@ -41,7 +41,7 @@ def update(o, k, p, x, r, s, fired, before, now, raw):
     return u - o.zero * fired * u
 
 
-def pull(o, k, p, g, fired, before, n, gx, gs, g_before, g_now, g_raw):
+def pull(o, k, p, g, fired, before, now, n, gx, gs, g_before, g_now, g_raw):
     """Adjoint of `update` in currents and states."""
     if k == CURRENT:
         gx[n] += g

@@ -51,7 +51,7 @@ class Equations:
         in_thresholds: for each state, whether its levels refer to the threshold, else to 1.
         sources: for each state what its update reads, if no unquantized value: indices of states of this step,
             `BEFORE`, `SPIKE` (for a reset too, unless it is that of `BEFORE`). Such a state, if it reads no current, is
-            a table of at most two codes.
+            a table of at most two codes. Empty for neurons that have the float rule only.
         ruler: the state beside the membrane that the margin reads, or None.
     """
 
@@ -75,7 +75,7 @@ def margin_of_membrane(o, p, now):
     return now[o.membrane] - p[THETA]
 
 
-def pull_margin_of_membrane(o, p, n, g, g_now):
+def pull_margin_of_membrane(o, p, now, n, g, g_now):
     """Adjoint of `margin_of_membrane` in the states."""
     g_now[o.membrane, n] += g
 

@@ -52,7 +52,10 @@ def states(
         RuntimeError: under `torch.export`.
     """
     if torch.compiler.is_exporting():
-        raise RuntimeError("neurons of several states cannot be exported: their loops are not traced; use LIF or RLIF")
+        raise RuntimeError(
+            "neurons of several states cannot be exported: their loops are not traced; use LIF or RLIF "
+            "without a refractory period and with reset_delay=True"
+        )
     check_threshold(threshold)
     theta = float(threshold.detach())
     if x.device.type != "cpu" or current_backend(x.device) != "cpu":

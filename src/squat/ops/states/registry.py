@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from squat.ops.states import alif, alpha, cuba
+from squat.ops.states import alif, alpha, cuba, lif
 from squat.ops.states.equations import Equations
 
 EQUATIONS: dict[type, Equations] = {
-    equations.options: equations for equations in (cuba.EQUATIONS, alpha.EQUATIONS, alif.EQUATIONS)
+    equations.options: equations for equations in (cuba.EQUATIONS, alpha.EQUATIONS, alif.EQUATIONS, lif.EQUATIONS)
 }
