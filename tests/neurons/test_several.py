@@ -132,6 +132,15 @@ def test_traced_code_breaks_its_graph_here(name):
         assert torch.equal(torch.compile(neuron, backend="eager")(x)[0], neuron(x)[0])
 
 
+@each_neuron
+@pytest.mark.parametrize("arithmetic", ["integer", "float"])
+def test_traced_code_knows_the_rule(name, arithmetic):
+    neuron = make(name, state=squat.Uniform(4), arithmetic=arithmetic)
+    torch.compiler.reset()
+    traced = torch.compile(lambda: torch.tensor(1.0 if neuron.integer_states else 0.0), backend="eager")
+    assert bool(traced()) == neuron.integer_states == (arithmetic == "integer")
+
+
 def test_what_cannot_be_traced_says_so():
     neuron, x = squat.CubaLIF(), sequence()
     torch.compiler.reset()
