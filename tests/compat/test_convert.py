@@ -445,6 +445,20 @@ def test_back_to_snntorch(name):
         assert torch.equal(mine, theirs)
 
 
+def test_one_to_one_recurrence_back_to_snntorch():
+    torch.manual_seed(0)
+    ours = squat.Sequential(squat.RLIF(6, 4, recurrence="one_to_one", threshold=0.25))
+    with torch.no_grad():
+        for parameter in ours.parameters():  # sums of these are exact
+            parameter.copy_((parameter * 16).round() / 8)
+    again, x = to_snntorch(ours), spikes(9, 3, 6)
+    assert compare(again, ours, x).differing == 0.0
+    assert bool(ours(x)[0].any())
+    second = squat.from_snntorch(again)[0]
+    assert second.recurrence == "one_to_one"
+    assert torch.equal(second.weight_rec, ours[0].weight_rec)
+
+
 W = squat.IntWeight(4)
 
 

@@ -184,7 +184,13 @@ def _rleaky(layer: RLIF, window: int) -> list[nn.Module]:
     linear = nn.Linear(layer.in_features, layer.features, layer.bias is not None)
     _scaled(layer.weight_in, layer.input_scale * window, linear.weight)
     _bias(layer.bias, linear.bias)
-    neuron = _snntorch().RLeaky(layer.decay().detach().clone(), linear_features=layer.features, **arguments)
+    beta = layer.decay().detach().clone()
+    if layer.recurrence == "one_to_one":
+        own = layer.weight_rec[:, 0].detach().clone()
+        neuron = _snntorch().RLeaky(beta, V=own, all_to_all=False, **arguments)
+        copy_parameter(neuron.recurrent.V, layer.weight_rec[:, 0])
+        return [linear, neuron]
+    neuron = _snntorch().RLeaky(beta, linear_features=layer.features, **arguments)
     neuron.recurrent = nn.Linear(layer.features, layer.features, bias=False)
     copy_parameter(neuron.recurrent.weight, layer.weight_rec)
     return [linear, neuron]
