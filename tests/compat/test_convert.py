@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import pytest
@@ -459,6 +460,40 @@ def test_one_to_one_recurrence_back_to_snntorch():
     assert torch.equal(second.weight_rec, ours[0].weight_rec)
 
 
+G = {"state": squat.ThresholdCentered(3)}
+SEVERAL_BACK = {
+    "Synaptic": squat.CubaLIF(0.5, 0.75, 0.5, learn_alpha="clamp"),
+    "Synaptic, quantized": squat.CubaLIF(0.5, 0.75, 0.5, as_published=True, **G),
+    "Synaptic, no delay": squat.CubaLIF(0.5, 0.75, 0.5, reset="zero", reset_delay=False),
+    "RSynaptic": squat.RCubaLIF(6, 6, 0.5, 0.75, 0.5),
+    "RSynaptic, one to one": squat.RCubaLIF(6, 6, 0.5, 0.75, 0.5, recurrence="one_to_one", as_published=True, **G),
+    "Alpha": squat.AlphaLIF(0.75, 0.5, 0.25, reset="zero"),
+    "Alpha, subtract": squat.AlphaLIF(0.75, 0.5, 0.25, as_published=True),
+    "SLSTM": squat.SpikingLSTM(6, 6, threshold=0.1, state=squat.Uniform(4)),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL_BACK)
+def test_several_states_back_to_snntorch(name):
+    torch.manual_seed(0)
+    neuron = copy.deepcopy(SEVERAL_BACK[name])
+    recurrent = hasattr(neuron, "weight_in")
+    ours = squat.Sequential(*[] if recurrent else [squat.Linear(6, 6)], neuron, squat.Linear(6, 2), squat.LIF(0.5))
+    with torch.no_grad():
+        for part, parameter in ours.named_parameters():
+            if "weight" in part or "bias" in part:  # sums of these are exact
+                parameter.copy_((parameter * 32).round() / 8)
+    again, x = to_snntorch(ours), spikes(9, 3, 6)
+    found = compare(again, ours, x)
+    assert found.differing == 0.0, str(found)
+    assert bool(ours.layers[0 if recurrent else 1](x if recurrent else ours[0](x))[0].any())
+    if name != "RSynaptic, one to one":
+        second = squat.from_snntorch(again)
+        assert [type(layer) for layer in second.layers] == [type(layer) for layer in ours.layers]
+        for mine, theirs in zip(second.parameters(), ours.parameters(), strict=True):
+            assert torch.equal(mine, theirs)
+
+
 W = squat.IntWeight(4)
 
 
@@ -475,6 +510,14 @@ W = squat.IntWeight(4)
         ),
         (squat.LIF(ste="clipped"), "ste='clipped'.*: snnTorch has only 'identity'"),
         (squat.LIF(reset="zero", zero_reset="drop_input"), "zero_reset='drop_input': this neuron of snnTorch has only"),
+        (squat.CubaLIF(state=squat.Uniform(4)), "as_published=False: expected True, as which snnTorch's neuron"),
+        (squat.CubaLIF(current_state=squat.Uniform(4)), "states .*: snnTorch has one quantizer for all states"),
+        (squat.CubaLIF(learn_alpha="sigmoid"), "learn_alpha='sigmoid': snnTorch has only decays that are clamped"),
+        (squat.AlphaLIF(), "as_published=False: expected True"),
+        (squat.AlphaLIF(as_published=True, learn_alpha="clamp"), "learn_alpha='clamp': snnTorch 1.0.0 fails to make"),
+        (squat.SpikingLSTM(3, 2), "in_features=3, features=2: snnTorch 1.0.0 loses the states"),
+        (squat.SpikingLSTM(2, 2, cell_state=squat.Uniform(4)), "state=None, cell_state=Uniform.*one quantizer"),
+        (squat.ALIF(), r"layer 0 \(ALIF\) has no counterpart in snnTorch"),
         (nn.Linear(2, 2), r"layer 0 \(Linear\) has no counterpart in snnTorch"),
     ],
     ids=lambda value: str(value)[:20],
