@@ -77,7 +77,7 @@ def _dense_block(draw, features):
 
 
 def _convolutional(draw, largest):
-    """A convolution, its currents or spikes perhaps pooled, perhaps a second one, flattened."""
+    """A convolution, its currents or spikes perhaps pooled, perhaps recurrent, perhaps a second one, flattened."""
     channels, rows, columns = draw.randint(1, 3), draw.randint(6, 9), draw.randint(6, 9)
     shape = (channels, rows, columns)
     scale = {"input_max": largest, "input_scale": 1.0 if largest == 1 else 1 / largest}
@@ -85,10 +85,15 @@ def _convolutional(draw, largest):
     for stage in range(draw.randint(1, 2)):
         maps, kernel, stride = draw.randint(1, 9), draw.choice([1, 3, (2, 3)]), draw.choice([1, 2, (1, 2)])
         options = {"stride": stride, "padding": draw.choice([0, 1, (1, 0)]), "bias": _coin(draw)}
-        layers.append(squat.Conv2d(channels, maps, kernel, weight=_weight(draw), **options, **scale))
+        weight = _weight(draw)
+        layers.append(squat.Conv2d(channels, maps, kernel, weight=weight, **options, **scale))
         if _coin(draw) and min(_shape_behind(layers, shape)[1:]) > 1:
             layers.append(MaxPool2d(draw.choice([2, (1, 2)]), draw.choice([None, 1])))
-        layers.append(_elementwise(draw, draw.uniform(0.3, 1.0)))
+        if draw.random() < 0.3 and weight.granularity != "shift":
+            options = {"weight": weight, "bias": _coin(draw), **_neuron(draw)}
+            layers.append(squat.ConvRLIF(maps, draw.choice([1, 3, (3, 1)]), draw.uniform(0.3, 1.0), **options))
+        else:
+            layers.append(_elementwise(draw, draw.uniform(0.3, 1.0)))
         channels, highest = maps, 1
         if stage == 0 and _coin(draw) and min(_shape_behind(layers, shape)[1:]) > 1:
             layers.append(draw.choice([SumPool2d, SumPool2d, MaxPool2d])(2))

@@ -321,7 +321,7 @@ def circuits() -> Any:
 
 
 def image_recurrence() -> Any:
-    return ImageRecurrence(), spikes(STEPS, BATCH, 1, 8, 8), {"lowers": "ConvRLIF"}
+    return ImageRecurrence(), spikes(STEPS, BATCH, 1, 8, 8), {"image": (1, 8, 8)}
 
 
 def spiking_cells() -> Any:

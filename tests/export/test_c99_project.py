@@ -48,7 +48,8 @@ def projects(tmp_path_factory):
     squat.export.c(squat.lower(stack), folder / "sums", name="bool")  # no neurons; a name that C has another use for
     torch.manual_seed(0)
     options = {"weight": squat.IntWeight(3), "input_scale": 1 / 32, "input_max": 255}
-    layers = squat.Conv2d(1, 5, 3, padding=1, **options), MaxPool2d((2, 3), (2, 2)), squat.LIF(state=squat.Anchored(3))
+    layers = squat.Conv2d(1, 5, 3, padding=1, **options), MaxPool2d((2, 3), (2, 2))
+    layers += (squat.ConvRLIF(5, 3, weight=squat.IntWeight(3), state=squat.Anchored(3)),)
     branch = squat.Conv2d(5, 5, 3, padding=1, weight=squat.IntWeight(2)), squat.LIF(state=squat.Uniform(2))
     block = squat.Residual(squat.Sequential(*branch))
     head = MaxPool2d(2), block, squat.Flatten(), squat.Linear(20, 4, weight=squat.IntWeight(4), input_max=2)

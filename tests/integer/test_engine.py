@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +18,7 @@ from helpers import louder, spec_id
 from squat.integer import IntegerNetwork
 from squat.integer.activity import activities
 from squat.integer.engine import IMPLEMENTATIONS
+from squat.integer.proof import prove
 from squat.layers import MaxPool2d, SumPool2d
 from squat.models import READOUT_NAMES, Network, NetworkConfig, build_network, predict
 from squat.neurons.state import codes_of
@@ -151,6 +153,30 @@ def test_maxima_of_sums_of_spikes_and_a_last_layer_of_pooled_sums():
     x = torch.randint(0, 256, (1, 3, 1, 10, 9)).float()
     machine = assert_same(louder(net), x.expand(6, *x.shape[1:]))
     assert machine.last.output_shape == (4, 2, 1)
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+@pytest.mark.parametrize("largest", [1, 255])
+def test_recurrence_by_convolution(granularity, largest):
+    weight, neuron = squat.IntWeight(4, granularity), {"state": squat.Anchored(4)}
+    scale = {"input_max": largest, "input_scale": 1 / largest}
+    pixels = torch.randint(0, 256, (1, 3, 2, 6, 7)).float().expand(9, *[-1] * 4)
+    x = spikes(9, 3, 2, 6, 7) if largest == 1 else pixels
+    for beta, pools in ((0.9, [MaxPool2d(2, 1)]), (torch.linspace(0.1, 1.0, 4 * 4 * 5), [])):
+        net = squat.Sequential(
+            squat.Conv2d(2, 4, 3, weight=weight, **scale), *pools,
+            squat.ConvRLIF(4, (3, 1), beta, 0.8, weight=weight, initial="code_of_zero", **neuron), SumPool2d(2),
+            squat.Conv2d(4, 3, 1, weight=weight, input_max=4), squat.ConvRLIF(3, 3, weight=weight, **neuron),
+        )  # fmt: skip
+        machine = assert_same(louder(net), x)
+        layer = machine.layers[0]
+        assert (layer.recurrent_unit > 1) == (largest > 1)
+        prove(net, machine)
+        fired = np.argwhere(machine.run(x).codes[0][:-1] >= layer.neurons.first)
+        reached = sum((layer.recurrent[:, channel] != 0).sum() for channel in fired[:, 2])
+        without = replace(machine, layers=(replace(layer, recurrent=None), *machine.layers[1:]))
+        synaptic = [activities(made, x)[1][0].synaptic_operations for made in (machine, without)]
+        assert 0 < (synaptic[0] - synaptic[1]) * 3 <= reached  # fewer at the edges
 
 
 def test_residual_blocks():

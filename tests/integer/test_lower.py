@@ -240,6 +240,22 @@ def test_pools_that_do_not_fit_their_layer():
         Pool((2, 4, 4), (2, 2), (2, 2), "mean")
 
 
+def test_obstacles_of_recurrence_by_convolution():
+    spec = squat.IntWeight(4, "shift")
+    for conv, own, text in (
+        (WEIGHT, None, r"layer 1 \(ConvRLIF\): its weights are float; train it with weight=IntWeight"),
+        (WEIGHT, squat.IntWeight(3), r"layer 1 \(ConvRLIF\): its recurrent weights have 3 bits, those of its inputs 4"),
+        (spec, spec, r"layer 1 \(ConvRLIF\): .*its channels are shifted, expected no shifts where"),
+    ):
+        net = squat.Sequential(squat.Conv2d(1, 2, 3, weight=conv), squat.ConvRLIF(2, weight=own, state=STATE))
+        with pytest.raises(ValueError, match=text):
+            squat.lower(net, (1, 6, 6))
+    net = squat.Sequential(squat.Conv2d(1, 2, 3, weight=WEIGHT), squat.ConvRLIF(2, weight=WEIGHT, state=STATE))
+    (layer,) = squat.lower(net, (1, 6, 6)).layers
+    with pytest.raises(ValueError, match=r"recurrent kernels \(3, 2\), expected odd sizes"):
+        replace(layer, recurrent=layer.recurrent[..., :2].copy())
+
+
 @pytest.mark.parametrize(
     ("readout", "layers", "wanted"),
     [

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import squat
 from oracles import PUBLISHED, same_floats, snntorch_quantizer
 from plain_neuron import largest_error
 from squat.integer.lower import obstacles
 from squat.integer.proof import prove
+from squat.neurons.lif import per_element
+from squat.ops.lif import reference
 
 STEPS, BATCH, NEURONS, IMAGE = 12, 3, 9, (4, 6, 5)
 SPECS = [None, *(scheme(bits) for scheme in PUBLISHED for bits in (1, 2, 4, 8))]
@@ -134,13 +137,66 @@ def test_networks_with_convolutional_recurrence(spec, tmp_path):
     first, states = net(x[:5])
     assert torch.equal(torch.cat([first, net(x[5:], states)[0]]), whole)
     assert torch.equal(squat.checkpoint_over_time(net, x, segments=3)[0], whole)
-    assert "layer 1 (ConvRLIF): recurs by convolution, which an integer network does not have; use LIF, or RLIF" in (
-        obstacles(net, (2, 6, 5))
-    )
+    found = obstacles(net, (2, 6, 5))
+    assert (spec is None) == any("layer 1 (ConvRLIF): its membrane is float" in text for text in found)
     before = net.layers[1].weight_rec.detach().clone()
     net.train()(x)[0].sum().backward()
     torch.optim.SGD(net.parameters(), 0.1).step()
     assert not torch.equal(net.layers[1].weight_rec, before)
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+@pytest.mark.parametrize("options", [{}, {"initial": "code_of_zero", "reset": "zero"}], ids=["subtract", "zero"])
+def test_the_integer_rule_of_a_convolution_is_the_references(granularity, options):
+    """Codes, spikes and gradients, as one sequence and in two parts; recurrent integers count units of the sums."""
+    weight = squat.IntWeight(4, granularity)
+    conv = squat.Conv2d(2, 4, 3, padding=1, weight=weight, input_scale=1 / 16, input_max=16)
+    neuron = squat.ConvRLIF(4, 3, 0.9, 0.3, weight=weight, state=squat.Anchored(4), **options)
+    net = squat.Sequential(conv, neuron).double().eval()
+    x = (torch.rand(STEPS, BATCH, 2, *IMAGE[1:], generator=torch.Generator().manual_seed(0)) * 16).round().double()
+    mix = torch.linspace(-1, 1, STEPS * BATCH * 120).sin().reshape(STEPS, BATCH, *IMAGE).double()
+
+    def gradients(spikes):
+        net.zero_grad()
+        (spikes * mix).sum().backward()
+        return torch.cat([parameter.grad.flatten() for parameter in net.parameters()])
+
+    whole, (_, last) = net(x)
+    expected = gradients(whole)
+    for cut in (1, 5):
+        first, half = net(x[:cut])
+        rest, (_, after) = net(x[cut:], half)
+        both = torch.cat([first, rest])
+        assert torch.equal(both, whole)
+        assert torch.equal(after.codes, last.codes)
+        assert largest_error(gradients(both), expected) <= 1e-9
+    current = conv(x)
+    own, unit, bias, bound = neuron.integer_layer(current)
+    assert unit > 1
+    assert own.abs().max() <= 7
+    scale, bias = (per_element(value, current.z.shape) for value in (current.scale, bias))
+    start = neuron._start(None, x[0].shape, x.dtype)
+    if start.pop("from_code_of_zero"):
+        code = neuron.state_spec.encode(torch.zeros(()), float(neuron.threshold))
+        start = {"codes0": code.expand(BATCH, 120), "u0": neuron.levels.double()[int(code)].expand(BATCH, 120)}
+    found, _, codes = reference.lif(
+        current.z.flatten(2), neuron.decay(), neuron.threshold, neuron.loop_config(True), steps=STEPS, scale=scale,
+        bias=bias, rec_scale=scale, sum_bound=bound, **start,
+        recur=lambda s: F.conv2d(s.reshape(-1, *IMAGE), own * unit, padding=1).flatten(1),
+    )  # fmt: skip
+    found = found.reshape(whole.shape)
+    assert 0.02 < found.mean() < 0.98
+    assert torch.equal(found, whole)
+    assert torch.equal(codes.reshape(last.codes.shape), last.codes)
+    assert largest_error(gradients(found), expected) <= 1e-9
+
+
+def test_the_float_rule_of_a_convolution_can_be_chosen():
+    net, x = image_network(squat.Anchored(4), arithmetic="float"), spikes_of(2, *IMAGE[1:])
+    assert net.layers[1].config()["arithmetic"] == "float"
+    current = net.layers[0](x)
+    assert torch.equal(net.layers[1](current)[0], net.layers[1](current.dense())[0])
+    assert any("was trained with the float rule" in text for text in obstacles(net, (2, 6, 5)))
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared scale", "two scales"])

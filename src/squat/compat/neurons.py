@@ -171,7 +171,6 @@ def _recurrent_weights(theirs: Any, features: int) -> tuple[Tensor, Tensor | Non
 
 def _on_images(build: Builder, theirs: Any, arguments: dict[str, Any]) -> ConvRLIF:
     check_delayed(theirs)
-    arguments.pop("arithmetic")  # its only rule is the float rule
     convolution = theirs.recurrent
     biased = convolution.bias is not None
     layer = ConvRLIF(convolution.in_channels, convolution.kernel_size, bias=biased, **arguments)

@@ -12,7 +12,7 @@ import numpy as np
 from squat.integer.engine import Result
 from squat.integer.joins import Join
 from squat.integer.network import IntegerNetwork
-from squat.integer.parts import Layer, Neurons
+from squat.integer.parts import Layer, Neurons, Shape
 from squat.integer.plain import Codes
 from squat.integer.pools import Pool
 from squat.integer.states import States, SummedState
@@ -66,18 +66,29 @@ def activities(net: IntegerNetwork, x: Any) -> tuple[Result, list[Activity]]:
 
 def fan_out(layer: Layer, weight: np.ndarray) -> np.ndarray:
     """How many outputs each input reaches through entries of `weight` that are not 0, `[*input_shape]`."""
-    filled = weight != 0
     if not layer.is_convolution:
-        return filled.sum(0)
-    filled_kernels = filled.sum(0)
-    (down, right), (top, left) = layer.stride, layer.padding
-    channels, height, width = layer.input_shape
-    rows, columns = layer.sum_shape[1:]
+        return (weight != 0).sum(0)
+    return _reach(weight != 0, layer.input_shape, layer.sum_shape, layer.stride, layer.padding)
+
+
+def _recurrent_fan_out(layer: Layer, weight: np.ndarray) -> np.ndarray:
+    """The same of recurrent weights and spikes, `[N]`."""
+    if not layer.is_convolution:
+        return (weight != 0).sum(0)
+    shape = layer.output_shape
+    return _reach(weight != 0, shape, shape, (1, 1), layer.recurrent_padding).reshape(-1)
+
+
+def _reach(filled: np.ndarray, shape: Shape, out: Shape, stride: tuple[int, int], padding: tuple[int, int]) -> Any:
+    kernels = filled.sum(0)
+    (down, right), (top, left) = stride, padding
+    channels, height, width = shape
+    rows, columns = out[1:]
     reached = np.zeros((channels, height + 2 * top, width + 2 * left), np.int64)
-    for i in range(weight.shape[2]):
-        for j in range(weight.shape[3]):
+    for i in range(filled.shape[2]):
+        for j in range(filled.shape[3]):
             window = reached[:, i : i + (rows - 1) * down + 1 : down, j : j + (columns - 1) * right + 1 : right]
-            window += filled_kernels[:, i, j, None, None]
+            window += kernels[:, i, j, None, None]
     return reached[:, top : top + height, left : left + width]
 
 
@@ -120,9 +131,9 @@ def _activity(net: IntegerNetwork, layer: Layer, x: np.ndarray, codes: Codes | N
     spikes = machine.spikes(codes).reshape(steps, samples, size)
     if layer.recurrent is not None:
         before = spikes[:-1].sum((0, 1), dtype=np.int64)
-        synaptic += float(before @ (layer.recurrent != 0).sum(0)) / samples
+        synaptic += float(before @ _recurrent_fan_out(layer, layer.recurrent)) / samples
         events += float(before.sum()) / samples
-        dense += float(steps * size * size)
+        dense += float(steps * _recurrent_fan_out(layer, np.ones_like(layer.recurrent)).sum())
     occupancy = np.bincount(codes[-1].reshape(-1), minlength=machine.codes) / codes[-1].size
     updates, later = steps * size, (steps - (machine.starts is None)) * size
     work = _work(machine)

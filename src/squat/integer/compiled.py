@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -59,8 +60,24 @@ def layer_codes(layer: Layer, x: np.ndarray, first: int | None, codes: Codes | N
 
 
 def neuron_codes(layer: Layer, z: np.ndarray, codes: Codes | None, steps: int) -> Codes:
-    """As in `plain.py`."""
+    """As in `plain.py`; recurrence by convolution goes step by step."""
+    if layer.convolves_spikes:
+        return _image_codes(layer, z, codes, steps)
     return _run(layer, np.empty((0, z.shape[1], 0), np.uint8), 1, np.ascontiguousarray(z), codes, steps)
+
+
+def _image_codes(layer: Layer, z: np.ndarray, codes: Codes | None, steps: int) -> Codes:
+    alone, batch = _without_recurrence(layer), z.shape[1]
+    out: list[Codes] = []
+    for t in range(steps):
+        total = z[min(t, len(z) - 1)]
+        if codes is not None and layer.neurons is not None:
+            spikes = layer.neurons.spikes(codes).astype(np.uint8).reshape(batch, *layer.output_shape)
+            recurrent = _convolved(spikes, _kernels(layer)[1], (1, 1), layer.recurrent_padding, 1)
+            total = total + recurrent.reshape(batch, -1)
+        out.append(tuple(state[0] for state in neuron_codes(alone, total[None], codes, 1)))
+        codes = out[-1]
+    return tuple(np.stack(states) for states in zip(*out, strict=True))
 
 
 def _run(layer: Layer, x: np.ndarray, first: int, z: np.ndarray, codes: Codes | None, steps: int) -> Codes:
@@ -161,10 +178,28 @@ def _event_rows(layer: Layer, inputs: bool, recurrent: bool) -> np.ndarray:
     return wide
 
 
+@lru_cache(maxsize=64)
+def _kernels(layer: Layer) -> list[np.ndarray]:
+    """The weights of a convolution, and those of its recurrence if it has one, output channels last."""
+    return [np.ascontiguousarray(np.moveaxis(weight, 0, -1)) for weight in layer.counted_weights(np.int32)]
+
+
+@lru_cache(maxsize=64)
+def _without_recurrence(layer: Layer) -> Layer:
+    return replace(layer, recurrent=None)
+
+
 def _convolution_sums(layer: Layer, rows: np.ndarray, first: int | None) -> np.ndarray:
-    channels, *image = layer.sum_shape
-    weight = np.ascontiguousarray(np.moveaxis(layer.counted_weights(np.int32)[0], 0, -1))
-    out = np.empty((len(rows), *image, channels), np.int32)
-    convolution_sums(rows, first or 0, weight, layer.stride, layer.padding, out)
-    sums = np.moveaxis(out, -1, 1)
+    sums = _convolved(rows, _kernels(layer)[0], layer.stride, layer.padding, first or 0)
     return (sums if layer.pool is None else layer.pool(sums)).reshape(len(rows), -1)
+
+
+def _convolved(
+    rows: np.ndarray, kernel: np.ndarray, stride: tuple[int, int], padding: tuple[int, int], first: int
+) -> np.ndarray:
+    """Sums `[R, C', H', W']` of images `[R, C, H, W]`."""
+    sizes = zip(rows.shape[2:], padding, kernel.shape[1:3], stride, strict=True)
+    image = [(size + 2 * pad - width) // step + 1 for size, pad, width, step in sizes]
+    out = np.empty((len(rows), *image, kernel.shape[3]), np.int32)
+    convolution_sums(rows, first, kernel, stride, padding, out)
+    return np.moveaxis(out, -1, 1)

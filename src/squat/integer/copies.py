@@ -13,8 +13,8 @@ from squat.integer.copy_states import copy_states
 from squat.integer.parts import Layer, Neurons, Shape
 from squat.integer.pools import Pool
 from squat.integer.states import States
-from squat.layers import Conv2d, Linear, MaxPool2d
-from squat.neurons import RLIF
+from squat.layers import Conv2d, Current, Linear, MaxPool2d
+from squat.neurons import RLIF, ConvRLIF
 from squat.neurons.several import SeveralStates
 from squat.ops.lif.tables import code_tables
 
@@ -47,10 +47,25 @@ def copy_weighted(
     )  # fmt: skip
     if pool is not None:
         layer = replace(layer, pool=Pool(layer.sum_shape, pool.kernel_size, pool.stride, "max"))
+    if isinstance(neuron, ConvRLIF):
+        return _on_images(neuron, Current(w_int, scale, bias, bound), layer), scale, bias
     if neuron is not None:
         scale, bias = neuron.receive(scale), None if bias is None else neuron.receive(bias)
         layer = replace(layer, neurons=_copy(neuron, w_int.dtype, scale, bias, int(bound), layer))
     return layer, scale, bias
+
+
+def _on_images(neuron: ConvRLIF, current: Current, layer: Layer) -> Layer:
+    """The layer with the neuron behind it, and its recurrence by convolution."""
+    ((quantizer, _),) = neuron.quantized_weights()
+    if quantizer.spec.bits != layer.weight_bits:
+        raise ValueError(
+            f"its recurrent weights have {quantizer.spec.bits} bits, those of its inputs {layer.weight_bits}; expected "
+            "equal bits, give both the same weight spec"
+        )
+    weight, unit, bias, bound = neuron.integer_layer(current)
+    layer = replace(layer, recurrent=_array(weight, torch.int8), recurrent_unit=unit)
+    return replace(layer, neurons=_copy_neurons(neuron, current.z.dtype, current.scale, bias, bound, layer))
 
 
 def copy_recurrent(module: RLIF, name: str) -> Layer:

@@ -33,9 +33,7 @@ from squat.neurons.several import SeveralStates
 
 POOLS = {SumPool2d: "sum", MaxPool2d: "max"}
 USE_SUMS = "use SumPool2d, and input_scale in the next layer"
-USE_KNOWN = (
-    "lowered are Linear, Conv2d, SumPool2d, MaxPool2d, Flatten, Residual, and all neurons but ConvRLIF and SpikingLSTM"
-)
+USE_KNOWN = "lowered are Linear, Conv2d, SumPool2d, MaxPool2d, Flatten, Residual, and all neurons but SpikingLSTM"
 
 
 def lower(net: Network | Sequential, input_shape: Shape | None = None) -> IntegerNetwork:
@@ -258,9 +256,8 @@ class _Walk:
         self._add(Join(kept, source, pool))
 
     def _check_neuron(self, neuron: Any) -> None:
-        if isinstance(neuron, ConvRLIF):
-            self._object("recurs by convolution, which an integer network does not have; use LIF, or RLIF")
-            return
+        if isinstance(neuron, ConvRLIF) and neuron.weight_spec is None:
+            self._object("its weights are float; train it with weight=IntWeight(bits)")
         if neuron.state_spec is None:
             self._object("its membrane is float; train it with a state spec such as state=Anchored(4)")
         if isinstance(neuron, SeveralStates):

@@ -126,7 +126,8 @@ class Layer:
         weight: int8 `[N, in]`, or `[C', C, rows, columns]` of a convolution.
         weight_bits: bits of a weight, recurrent ones included.
         input_max: largest input; inputs are 0 to `input_max`.
-        recurrent: int8 `[N, N]`, postsynaptic first, or None.
+        recurrent: int8 `[N, N]`, postsynaptic first, or None. Of a convolution `[C', C', rows, columns]` of odd sizes,
+            for the images of last spikes, padded with 0.
         input_unit, recurrent_unit: what a weight counts for in the sums; at least one of them is 1.
         stride, padding: of a convolution, rows and columns.
         neurons: the machine behind the sums, or None for a last layer whose sums are read out.
@@ -164,8 +165,7 @@ class Layer:
         else:
             check_array("weight", self.weight, np.int8, (None, self.inputs))
         self._check_pool()
-        if self.recurrent is not None:
-            check_array("recurrent", self.recurrent, np.int8, (self.size, self.size))
+        self._check_recurrent()
         for weight in self.weights:
             if weight.size and np.abs(weight.astype(np.int64)).max() >= 2 ** (self.weight_bits - 1):
                 raise ValueError(f"{self.name}: a weight does not fit {self.weight_bits} bits")
@@ -178,6 +178,18 @@ class Layer:
         self._check_rows()
         if self.accumulator_bound >= ACCUMULATOR_LIMIT:
             raise ValueError(f"{self.name}: accumulators can reach {self.accumulator_bound}, expected less than 2**31")
+
+    def _check_recurrent(self) -> None:
+        if self.recurrent is None:
+            return
+        if not self.is_convolution:
+            check_array("recurrent", self.recurrent, np.int8, (self.size, self.size))
+            return
+        check_array("recurrent", self.recurrent, np.int8, (self.channels, self.channels, None, None))
+        if any(size % 2 == 0 for size in self.recurrent.shape[2:]):
+            raise ValueError(f"{self.name}: recurrent kernels {self.recurrent.shape[2:]}, expected odd sizes")
+        if self.weight_shift is not None:
+            raise ValueError(f"{self.name}: its channels are shifted, expected no shifts where recurrence convolves")
 
     def _check_pool(self) -> None:
         if self.pool is None:
@@ -202,6 +214,17 @@ class Layer:
     def fires(self) -> bool:
         """Whether it has neurons that can."""
         return self.neurons is not None and self.neurons.fires
+
+    @property
+    def convolves_spikes(self) -> bool:
+        """Whether its recurrence is a convolution."""
+        return self.is_convolution and self.recurrent is not None
+
+    @property
+    def recurrent_padding(self) -> tuple[int, int]:
+        """Zeros around the images of last spikes, rows and columns, where recurrence is a convolution."""
+        rows, columns = (1, 1) if self.recurrent is None else self.recurrent.shape[-2:]
+        return rows // 2, columns // 2
 
     @property
     def inputs(self) -> int:

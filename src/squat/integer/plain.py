@@ -27,12 +27,12 @@ def synaptic_sums(layer: Layer, x: np.ndarray, first: int | None) -> np.ndarray:
     weight = layer.counted_weights(np.float64)[0]
     if not layer.is_convolution:
         return (values @ weight.T).astype(np.int32)
-    sums = _convolved(layer, values, weight)
+    sums = _convolved(values, weight, layer.stride, layer.padding)
     return sums if layer.pool is None else layer.pool(sums)
 
 
-def _convolved(layer: Layer, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    (down, right), (top, left) = layer.stride, layer.padding
+def _convolved(values: np.ndarray, weight: np.ndarray, stride: tuple[int, int], padding: tuple[int, int]) -> np.ndarray:
+    (down, right), (top, left) = stride, padding
     padded = np.pad(values, ((0, 0),) * 3 + ((top, top), (left, left)))
     windows = sliding_window_view(padded, weight.shape[2:], axis=(3, 4))[:, :, :, ::down, ::right]
     return np.moveaxis(np.tensordot(windows, weight, axes=((2, 5, 6), (1, 2, 3))), -1, 2).astype(np.int32)
@@ -67,7 +67,7 @@ def _codes_of_states(layer: Layer, machine: States, z: np.ndarray, codes: Codes 
     for t in range(steps):
         total = z[min(t, len(z) - 1)]
         if codes is not None and layer.recurrent is not None:
-            total = total + _recurrent_sums(layer, machine.spikes(codes))
+            total = total + recurrent_sums(layer, machine.spikes(codes))
         codes = next_codes(machine, total, codes, z.shape[2])
         for kept, code in zip(out, codes, strict=True):
             kept[t] = code
@@ -83,7 +83,7 @@ def _codes(layer: Layer, machine: Neurons, z: np.ndarray, codes: np.ndarray | No
     for t in range(steps):
         total = z[min(t, len(z) - 1)]
         if codes is not None and layer.recurrent is not None:
-            total = total + _recurrent_sums(layer, codes >= machine.first)
+            total = total + recurrent_sums(layer, codes >= machine.first)
         acc = (total << machine.shift) + bias
         if codes is not None:
             acc = acc + table[rows, codes]
@@ -98,8 +98,13 @@ def per_neuron(values: np.ndarray, size: int) -> np.ndarray:
     return values if len(values) in (1, size) else np.repeat(values, size // len(values), axis=0)
 
 
-def _recurrent_sums(layer: Layer, spikes: np.ndarray) -> np.ndarray:
-    return (spikes.astype(np.float64) @ layer.counted_weights(np.float64)[1].T).astype(np.int32)
+def recurrent_sums(layer: Layer, spikes: np.ndarray) -> np.ndarray:
+    """Sums of the recurrent weights, int32 `[B, N]`, from last spikes `[B, N]`."""
+    values, weight = spikes.astype(np.float64), layer.counted_weights(np.float64)[1]
+    if not layer.is_convolution:
+        return (values @ weight.T).astype(np.int32)
+    images = values.reshape(1, len(values), *layer.output_shape)
+    return _convolved(images, weight, (1, 1), layer.recurrent_padding).reshape(values.shape)
 
 
 def _encode(acc: np.ndarray, bound: np.ndarray, machine: Neurons) -> np.ndarray:

@@ -34,11 +34,13 @@ from squat.layers import Conv2d, Linear
 from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
-from squat.neurons import RLIF, LIFState
+from squat.neurons import RLIF, ConvRLIF, LIFState
 from squat.neurons.base import Neuron
+from squat.neurons.lif import per_element
 from squat.neurons.several import SeveralStates
 from squat.neurons.state import codes_of
 from squat.ops import current_backend
+from squat.ops.conv_rlif import conv_rlif_integer
 from squat.ops.lif import lif
 from squat.ops.product import FLOAT32_EXACT
 
@@ -148,7 +150,7 @@ def _compare_sums(machine: IntegerNetwork, name: str, other: Implementation) -> 
             largest = machine.largest[index - 1] if index else machine.input_max
             # Maxima hide small sums, so those below a pool are compared by themselves too.
             for pooled in (True,) if layer.pool is None else (False, True):
-                part = layer if pooled else replace(layer, pool=None, neurons=None)
+                part = layer if pooled else replace(layer, pool=None, neurons=None, recurrent=None)
                 compared, difference = compare_sums(part, other.sums(index, pooled), largest)
                 if difference:
                     raise NotEqual(f"not equal, in the {name}: {difference}")
@@ -229,6 +231,7 @@ def training_steps(net: Network | Sequential, layers: list[Layer]) -> list[Any]:
         elif isinstance(module, Neuron) and weights is not None and len(steps) < len(layers):
             # Pooled sums, like others, are sums of the layer's range.
             make: Any = _elementwise_states if several else _elementwise_step
+            make = _image_step if isinstance(module, ConvRLIF) else make
             steps.append(make(weights, module, probe(layers[len(steps)]).output_shape))
     return steps
 
@@ -251,6 +254,23 @@ def _elementwise_step(module: Linear | Conv2d, neuron: nn.Module, shape: tuple[i
         state = None if codes is None else _state(neuron, codes, sums[0])
         out, after = neuron(current._replace(z=sums), state)
         return _bytes(after.codes, len(z)), _spikes(neuron, out, len(z))
+
+    return step
+
+
+def _image_step(module: Conv2d, neuron: ConvRLIF, shape: tuple[int, ...]) -> Step:
+    # What `forward` hands its loop, with the sums replaced and recurrent weights of zero.
+    current = module(module.weight.new_zeros(1, 1, module.weight.shape[1], *module.kernel_size))
+    weight, _, bias, bound = neuron.integer_layer(current)
+    options: dict[str, Any] = {"bound": bound, "weight": torch.zeros_like(weight), "image": shape}
+    options |= {name: per_element(value, (1, 1, *shape)) for name, value in (("scale", current.scale), ("bias", bias))}
+
+    def step(z: np.ndarray, codes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        sums = _sums(z, current.z.dtype, bound)[None]
+        start = neuron._start(None if codes is None else _state(neuron, codes, sums[0]), sums.shape[1:], sums.dtype)
+        beta, config = neuron.decay().to(sums.dtype), neuron.loop_config(True)
+        out, _, after = conv_rlif_integer(sums, beta, neuron.threshold, config=config, **options, **start)
+        return _bytes(after, len(z)), _spikes(neuron, out, len(z))
 
     return step
 

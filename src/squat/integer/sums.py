@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from squat.integer.parts import Layer
-from squat.integer.plain import synaptic_sums
+from squat.integer.plain import recurrent_sums, synaptic_sums
 
 Sums = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """`sums(x [R, *input_shape], spikes [R, N or 0])`: int32 `[R, *output_shape]`, of bytes and the layer's own spikes."""
@@ -57,7 +57,7 @@ def compare_sums(layer: Layer, sums: Sums, largest: int) -> tuple[int, str]:
     for x, spikes in probes(layer, largest):
         expected = synaptic_sums(layer, x[None], None)[0].reshape(len(x), -1).astype(np.int64)
         if spikes.shape[1]:
-            expected += spikes.astype(np.int64) @ layer.counted_weights(np.int64)[1].T
+            expected += recurrent_sums(layer, spikes)
         found = sums(x, spikes).reshape(expected.shape)
         if not np.array_equal(found, expected):
             row, neuron = (int(place) for place in np.argwhere(found != expected)[0])

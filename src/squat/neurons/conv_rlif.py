@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from squat.checks import check_int, check_type
 from squat.layers.current import Current
 from squat.neurons.base import Neuron, check_sequence, widened
-from squat.neurons.lif import DEFAULT_SURROGATE, check_length
+from squat.neurons.lif import DEFAULT_SURROGATE, check_length, per_element
 from squat.neurons.state import LIFState
 from squat.neurons.weights import OwnWeights
 from squat.operators import outside_graphs
-from squat.ops.conv_rlif import Recurrence, conv_rlif
+from squat.ops.conv_rlif import Recurrence, conv_rlif, conv_rlif_integer
 from squat.ops.product import check_sums
+from squat.quant.rounding import quantize_ste
 from squat.quant.spec import StateSpec
-from squat.quant.weight import IntWeight
+from squat.quant.weight import IntWeight, row_bound
 from squat.surrogate import Surrogate
 
 AXES = "[T, B, channels, H, W]"
@@ -30,8 +31,10 @@ class ConvRLIF(OwnWeights, Neuron):
 
         a[t] = (beta*u[t-1] + i[t]) + (w_rec * s[t-1] + b) - theta*s[t-1]       * a convolution; then as `LIF`
 
-    It runs the float rule, since its input current has another weight scale, and cannot be lowered. Sums of integer
-    weights are exact nevertheless.
+    Behind a `Conv2d` with integer weights, with a weight and a state spec, it runs the integer rule: its own integers
+    then count `n` units of the input sums, whose scale they share. `n`, from 1 to 255, comes nearest to the scale that
+    the weight spec would choose; where scales differ by channel, those of the `Conv2d` count.
+    Elsewhere it runs the float rule; sums of integer weights are exact there too.
 
     Args:
         channels: of the images, C.
@@ -40,8 +43,8 @@ class ConvRLIF(OwnWeights, Neuron):
         threshold: firing threshold, > 0.
         weight: spec of the recurrent weights `[C, C, rows, columns]`, or None for float weights.
         bias: whether the recurrence has one per channel.
-        state, reset, zero_reset, surrogate, learn_beta, learn_threshold, ste, initial: as for `LIF`, but the zero reset
-            drops the input by default, as in snnTorch's `RLeaky`.
+        state, reset, zero_reset, surrogate, learn_beta, learn_threshold, ste, arithmetic, initial: as for `LIF`, but
+            the zero reset drops the input by default, as in snnTorch's `RLeaky`.
 
     Raises:
         TypeError, ValueError: for values outside these ranges.
@@ -72,10 +75,11 @@ class ConvRLIF(OwnWeights, Neuron):
         learn_beta: bool | str = False,
         learn_threshold: bool = False,
         ste: str = "identity",
+        arithmetic: str = "integer",
         initial: str = "zero",
     ) -> None:
         super().__init__(
-            beta, threshold, state, reset, zero_reset, surrogate, learn_beta, learn_threshold, ste, "float", initial
+            beta, threshold, state, reset, zero_reset, surrogate, learn_beta, learn_threshold, ste, arithmetic, initial
         )
         self.channels = check_int("channels", channels, 1)
         self.kernel_size = _odd_pair(kernel_size)
@@ -98,10 +102,8 @@ class ConvRLIF(OwnWeights, Neuron):
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""
-        config = super().config()
-        del config["arithmetic"]
         own = {"channels": self.channels, "kernel_size": list(self.kernel_size), "bias": self.bias is not None}
-        return own | config | {"weight": None if self.weight_spec is None else self.weight_spec.to_json()}
+        return own | super().config() | {"weight": None if self.weight_spec is None else self.weight_spec.to_json()}
 
     def forward(self, x: Tensor | Current, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
         """Run the neurons through a sequence.
@@ -119,19 +121,47 @@ class ConvRLIF(OwnWeights, Neuron):
         """
         if isinstance(x, Current) and not x.exact:
             check_sums(x.z, x.bound)
-        current = x.dense() if isinstance(x, Current) else x
+        integer = x if self.arithmetic == "integer" and self.state_spec is not None and self.quantizers else None
+        current = x if isinstance(x, Tensor) else x.dense() if integer is None else x.z
         check_sequence(current, AXES)
         if current.dim() != 5 or current.shape[2] != self.channels:
             raise ValueError(f"x: shape {tuple(current.shape)}, expected {AXES} with channels={self.channels}")
         values, shape = widened(current), current.shape
         check_length("beta", self.decay(), shape[2:])
         beta = self._decay_in(values.dtype)
-        config = self.loop_config(False)
         start = self._start(state, shape[1:], values.dtype)
-        recurrence = self._recurrence(values.dtype, tuple(shape[2:]))
-        out, u, codes = outside_graphs(conv_rlif)(values.flatten(2), beta, self.threshold, recurrence, config, **start)
+        if isinstance(integer, Current):
+            out, u, codes = self._on_integers(integer, beta, start)
+        else:
+            recurrence, config = self._recurrence(values.dtype, tuple(shape[2:])), self.loop_config(False)
+            out, u, codes = outside_graphs(conv_rlif)(
+                values.flatten(2), beta, self.threshold, recurrence, config, **start
+            )
         codes = None if codes is None else codes.reshape(shape[1:])
         return out.reshape(shape).to(current.dtype), LIFState(u.reshape(shape[1:]), codes)
+
+    def integer_layer(self, x: Current) -> tuple[Tensor, int, Tensor | None, int]:
+        """Under the integer rule: integers, what they count in the sums, the whole bias, and the bound of whole sums.
+
+        Args:
+            x: the current that comes in, whose scale the sums have.
+        """
+        ((quantizer, (_, own)),) = self.quantized_weights()
+        unit = int((own.detach() / x.scale.detach()).max().round().clamp(1, 255))
+        grid, qmax = (x.scale * unit).reshape(-1, 1, 1, 1), quantizer.spec.qmax
+        limit = qmax + (0.0 if quantizer.spec.scale == "learned" else 0.5)
+        weight = quantize_ste(self.weight_rec.to(x.z.dtype), grid, qmax, limit)
+        biases = [bias.to(x.z.dtype) for bias in (x.bias, self.bias) if bias is not None]
+        bound = int(x.bound) + unit * int(row_bound(weight, 1))
+        return weight, unit, sum(biases[1:], biases[0]) if biases else None, bound
+
+    def _on_integers(self, x: Current, beta: Tensor, start: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor | None]:
+        weight, unit, bias, bound = self.integer_layer(x)
+        scale, bias = (per_element(value, x.z.shape) for value in (x.scale, bias))
+        return outside_graphs(conv_rlif_integer)(
+            x.z.flatten(2), beta, self.threshold, weight * unit, tuple(x.z.shape[2:]), self.loop_config(True),
+            scale=scale, bias=bias, bound=bound, remembered=self.remembered_tables, **start,
+        )  # fmt: skip
 
     def _recurrence(self, dtype: torch.dtype, image: tuple[int, ...]) -> Recurrence:
         """The convolution of the coming sequence."""

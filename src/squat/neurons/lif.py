@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ class _Elementwise(Neuron):
             if integer:
                 current, bound, exact = x.z, x.bound, x.exact
                 received = (None if value is None else self.receive(value) for value in (x.scale, x.bias))
-                scale, bias = (_per_element(value, shape) for value in received)
+                scale, bias = (per_element(value, shape) for value in received)
             else:
                 if not x.exact:
                     check_sums(x.z[:1] if is_constant(x.z) else x.z, x.bound)
@@ -176,11 +177,11 @@ class LI(_Elementwise):
         )
 
 
-def _per_element(value: Tensor | None, shape: torch.Size) -> Tensor | None:
+def per_element(value: Tensor | None, shape: Sequence[int]) -> Tensor | None:
     """A per-channel value `[C]` for every element behind the batch axis, `[C*H*W]`."""
     if value is None or value.dim() == 0:
         return value
-    positions = shape[3:].numel()
+    positions = math.prod(shape[3:])
     return value if positions == 1 else value.repeat_interleave(positions)
 
 

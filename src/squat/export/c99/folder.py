@@ -159,9 +159,9 @@ The functions are described in `squat.h`; `main.c` is an example. A project need
 |---|---|---|---|
 {constants}
 
-Memory in bytes: {need.codes} of state codes ({states} at their exact widths), {need.spikes} of spikes, pooled and
-joined values, {need.input} for events, {4 * (need.sums + need.part)} of sums, {4 * need.held} for a constant input,
-{4 * need.output + 8 * need.scores} of outputs and scores.
+Memory in bytes: {need.codes} of state codes ({states} at their exact widths), {need.spikes + need.before} of spikes,
+pooled and joined values, {need.input} for events, {4 * (need.sums + need.part)} of sums, {4 * need.held} for a constant
+input, {4 * need.output + 8 * need.scores} of outputs and scores.
 
 The self-test holds {len(vectors.inputs)} samples of {vectors.steps} steps.
 Spikes per neuron and step by layer: {rates}.

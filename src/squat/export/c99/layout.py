@@ -64,7 +64,7 @@ class Memory:
 
     Attributes:
         places: of each layer.
-        codes, spikes, input: bytes.
+        codes, spikes, before, input: bytes.
         sums, part, held, output: entries of 4 bytes.
         scores: entries of 8 bytes.
     """
@@ -72,6 +72,7 @@ class Memory:
     places: tuple[Place, ...]
     codes: int
     spikes: int
+    before: int
     input: int
     sums: int
     part: int
@@ -83,7 +84,7 @@ class Memory:
     def bytes(self) -> int:
         """All of it, pointers and padding apart."""
         words = self.sums + self.part + self.held + self.output
-        return self.codes + self.spikes + self.input + 4 * words + 8 * self.scores
+        return self.codes + self.spikes + self.before + self.input + 4 * words + 8 * self.scores
 
 
 def memory(net: IntegerNetwork) -> Memory:
@@ -103,6 +104,7 @@ def memory(net: IntegerNetwork) -> Memory:
         places=tuple(places),
         codes=codes,
         spikes=spikes,
+        before=max((-(-layer.size // 8) for layer in net.neuron_layers if layer.convolves_spikes), default=0),
         input=-(-int(np.prod(net.input_shape)) // 8),
         sums=max(layer.channels for layer in net.layers if isinstance(layer, Layer)),
         part=max((layer.channels for layer in net.layers if isinstance(layer, Layer) and layer.pool), default=0),

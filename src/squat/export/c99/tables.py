@@ -90,8 +90,13 @@ def _layer(layer: Part, place: Place, network: str, index: int) -> tuple[list[st
     fields |= {"weight": f"{name}_weight", "weight_bits": bits, "row_words": rows.shape[1]}
     fields |= {name: getattr(layer, name) for name in ("input_max", "input_unit", "recurrent_unit")}
     if layer.recurrent is not None:
-        parts.append(array(f"{name}_recurrent", packed_rows(np.ascontiguousarray(layer.recurrent.T), bits)))
+        rows_by_spike = np.ascontiguousarray(layer.recurrent.reshape(layer.channels, -1).T)
+        parts.append(array(f"{name}_recurrent", packed_rows(rows_by_spike, bits)))
         fields["recurrent"] = f"{name}_recurrent"
+        if layer.is_convolution:
+            image, kernel = layer.output_shape, layer.recurrent.shape[2:]
+            parts.append(_window(f"{name}_around", image, image, kernel, (1, 1), layer.recurrent_padding))
+            fields["around"] = f"&{name}_around"
     if layer.weight_shift is not None:
         parts.append(array(f"{name}_weight_shift", layer.weight_shift.astype(np.uint8)))
         fields["weight_shift"] = f"{name}_weight_shift"
@@ -226,7 +231,7 @@ def _network(net: IntegerNetwork, need: Memory, name: str) -> Iterator[str]:
 def _memory_fields(need: Memory) -> Iterator[tuple[str, str, int]]:
     """Name, type and size of the arrays that a network needs; an empty one does not exist."""
     kinds = {"scores": "int64_t", "sums": "int32_t", "part": "int32_t", "held": "int32_t", "output": "int32_t"}
-    for field in ("scores", "sums", "part", "held", "output", "codes", "spikes", "input"):
+    for field in ("scores", "sums", "part", "held", "output", "codes", "spikes", "before", "input"):
         if getattr(need, field):
             yield field, kinds.get(field, "uint8_t"), getattr(need, field)
 
@@ -235,7 +240,7 @@ def _initializer(need: Memory, name: str) -> str:
     present = {field for field, _, _ in _memory_fields(need)}
     lines = [
         f"    memory->context.{field} = {f'memory->{field}' if field in present else 'NULL'};"
-        for field in ("codes", "spikes", "input", "sums", "part", "held", "output", "scores")
+        for field in ("codes", "spikes", "before", "input", "sums", "part", "held", "output", "scores")
     ]
     body = "\n".join([f"    memory->context.network = &{name}_network;", *lines, "    squat_reset(&memory->context);"])
     return f"void {name}_init({name}_memory *memory)\n{{\n{body}\n}}"

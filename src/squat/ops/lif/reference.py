@@ -45,7 +45,7 @@ def lif(
 
     `forced_codes`, uint8 `[T, B, N]`, are used instead of computed ones, so that gradients of different precisions can
     be compared on the same trajectory. `recur` stands for another recurrence than by `w_rec`: from spikes to currents
-    `[B, N]`; float rule only.
+    `[B, N]`, or to sums in units of `rec_scale`.
     """
     if w_rec is not None:
         recur = partial(ordered_product, w_rec=w_rec)

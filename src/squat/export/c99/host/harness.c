@@ -182,6 +182,7 @@ bool host_sums(const squat_context *context, uint32_t layer_index, uint32_t posi
         window.stride_size = layer.pool->stride_size;
         layer.window = &window;
         layer.pool = NULL;
+        layer.recurrent = NULL;
     }
     for (size_t row = 0U; (sums != NULL) && (row < rows); row++) {
         const squat_input input = {&inputs[row * stride], packed};

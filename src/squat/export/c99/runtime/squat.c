@@ -55,6 +55,11 @@ static void run_synapses(const squat_context *context, const squat_layer *layer,
     squat_adder adder = squat_new_adder(layer, context->sums, context->part);
     squat_place place = squat_first_place(layer->window);
     const int32_t *constant = held;
+    const uint8_t *last = spikes; /* of the step before, which a recurrence with a kernel reads at every position */
+    if (layer->around != NULL) {
+        (void)memcpy(context->before, spikes, ((size_t)layer->size + 7U) >> 3);
+        last = context->before;
+    }
     for (uint32_t position = 0U; position < layer->positions; position++) {
         if (constant != NULL) {
             (void)memcpy(context->sums, constant, (size_t)layer->channels << 2);
@@ -62,12 +67,12 @@ static void run_synapses(const squat_context *context, const squat_layer *layer,
         } else {
             (void)memset(context->sums, 0, (size_t)layer->channels << 2);
         }
-        squat_sum_position(&adder, input, &place, spikes);
+        squat_sum_position(&adder, input, &place, last);
         if (layer->window != NULL) {
             squat_move(&place, layer->window);
         }
         if (layer->neurons != NULL) {
-            if (position == 0U) { /* the spikes of the step before have been read */
+            if (position == 0U) { /* the spikes of the step before have been read, or kept */
                 (void)memset(spikes, 0, (layer->size + 7U) >> 3);
             }
             if (layer->neurons->several != NULL) {

@@ -99,10 +99,11 @@ typedef struct {
  * pooled if it has a window, to those of the layer before. */
 typedef struct squat_layer {
     const uint32_t *weight;      /* [rows][row_words]: a row for each input, or for each channel and place of a kernel */
-    const uint32_t *recurrent;   /* [channels][row_words], or NULL */
+    const uint32_t *recurrent;   /* [channels][row_words], by place of a kernel where recurrence has one; or NULL */
     const uint8_t *weight_shift; /* by channel: sums count 2^shift, or NULL */
     const squat_window *window;  /* of a convolution or a pooling layer, else NULL */
     const squat_window *pool;    /* the positions of the kernel below an output that is the largest of their sums, or NULL */
+    const squat_window *around;  /* of the recurrence's kernel on the last spikes, or NULL where it has none */
     const struct squat_layer *source; /* the earlier layer of one that joins, else NULL */
     const squat_neurons *neurons; /* NULL: pooling, joining, or a last layer whose sums are read out */
     uint32_t inputs;
@@ -137,6 +138,7 @@ typedef struct {
     const squat_network *network;
     uint8_t *codes;   /* packed codes, layer after layer */
     uint8_t *spikes;  /* one bit for each neuron (a byte for each pooled or joined value), layer after layer */
+    uint8_t *before;  /* last spikes of a layer whose recurrence has a kernel, or NULL */
     uint8_t *input;   /* one bit for each input */
     int32_t *sums;    /* of one position of the widest layer */
     int32_t *part;    /* of one position below a window of pooled sums, or NULL */

@@ -177,10 +177,10 @@ uint32_t squat_input_bit(squat_input input, uint32_t index, uint32_t plane)
 
 /* Adds the rows of a kernel for the inputs below it that have bit `plane` set. The kernel begins at row `top`, column
  * `left`, input `origin`; these count modulo 2^32, so that places in the padding are large and out of the image. */
-static void add_window(squat_adder *adder, squat_input input, const squat_place *place, uint32_t plane)
+static void add_window(squat_adder *adder, const uint32_t *weight, const squat_window *window, squat_input input,
+                       const squat_place *place, uint32_t plane)
 {
-    const squat_window *const window = adder->layer->window;
-    const uint32_t *row = adder->layer->weight;
+    const uint32_t *row = weight;
     uint32_t image = place->origin;
     for (uint32_t channel = 0U; channel < window->channels; channel++) {
         uint32_t line = image;
@@ -233,7 +233,7 @@ static void add_input(squat_adder *adder, squat_input input, const squat_place *
     for (uint32_t plane = 0U; (largest >> plane) != 0U; plane++) {
         set_factor(adder, (uint32_t)layer->input_unit << plane);
         if (layer->window != NULL) {
-            add_window(adder, input, place, plane);
+            add_window(adder, layer->weight, layer->window, input, place, plane);
         } else if (input.packed) {
             add_spikes(adder, layer->weight, input.data, layer->inputs);
         } else {
@@ -279,6 +279,7 @@ squat_adder squat_new_adder(const squat_layer *layer, int32_t *sums, int32_t *pa
     adder.packing = packing_of(layer->weight_bits);
     adder.count = 0U;
     adder.factor = 1U;
+    adder.around = squat_first_place(layer->around);
     return adder;
 }
 
@@ -294,7 +295,13 @@ void squat_sum_position(squat_adder *adder, squat_input input, const squat_place
     }
     if ((layer->recurrent != NULL) && (spikes != NULL)) {
         set_factor(adder, layer->recurrent_unit);
-        add_spikes(adder, layer->recurrent, spikes, layer->size);
+        if (layer->around != NULL) {
+            const squat_input last = {spikes, true};
+            add_window(adder, layer->recurrent, layer->around, last, &adder->around, 0U);
+            squat_move(&adder->around, layer->around);
+        } else {
+            add_spikes(adder, layer->recurrent, spikes, layer->size);
+        }
     }
     flush(adder);
 }

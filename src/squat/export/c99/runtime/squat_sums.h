@@ -17,17 +17,6 @@ typedef struct {
     uint32_t offset_bits; /* the offset is 2^offset_bits */
 } squat_packing;
 
-/* Rows to be added to the sums of one position. */
-typedef struct {
-    const uint32_t *rows[SQUAT_CHUNK];
-    const squat_layer *layer;
-    int32_t *sums;
-    int32_t *part; /* sums of one position below a window, where the layer pools them */
-    squat_packing packing;
-    uint32_t count;
-    uint32_t factor; /* what a weight counts for */
-} squat_adder;
-
 /* What a layer reads: spikes as bits, or values as bytes. */
 typedef struct {
     const uint8_t *data;
@@ -45,6 +34,18 @@ typedef struct {
     uint32_t column;
 } squat_place;
 
+/* Rows to be added to the sums of one position. */
+typedef struct {
+    const uint32_t *rows[SQUAT_CHUNK];
+    const squat_layer *layer;
+    int32_t *sums;
+    int32_t *part; /* sums of one position below a window, where the layer pools them */
+    squat_packing packing;
+    uint32_t count;
+    uint32_t factor; /* what a weight counts for */
+    squat_place around; /* where the kernel of a recurrence stands */
+} squat_adder;
+
 /* value * factor by shifts and adds. Products of a network fit 32 bits, which its exporter checks. */
 int32_t squat_times(int32_t value, uint32_t factor);
 
@@ -57,7 +58,7 @@ static inline int32_t squat_shifted(int32_t value, uint32_t bits)
 squat_adder squat_new_adder(const squat_layer *layer, int32_t *sums, int32_t *part);
 
 /* Adds to the sums of one position what the input below it and, in a recurrent layer, the last spikes give; of pooled
- * sums, the largest of the window. An input without data, or spikes that are NULL, add nothing. */
+ * sums, the largest of the window. Positions come in order. An input without data, or spikes that are NULL, add nothing. */
 void squat_sum_position(squat_adder *adder, squat_input input, const squat_place *place, const uint8_t *spikes);
 
 /* The first place of a window (of NULL: nowhere), and the place of the next position. */
