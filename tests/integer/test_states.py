@@ -16,6 +16,7 @@ from squat.integer import load
 from squat.integer.engine import IMPLEMENTATIONS
 from squat.integer.proof import NotEqual, prove
 from squat.integer.states import BEFORE, SPIKE, ComputedState, States, SummedState, next_codes
+from squat.layers import MaxPool2d
 from squat.neurons.state import codes_of
 
 INPUTS, FEATURES, STEPS, BATCH = 11, 6, 15, 4
@@ -100,6 +101,22 @@ def test_behind_a_convolution(name, decays):
         result = machine.run(x, implementation=implementation)
         assert np.array_equal(result.output, net(x)[0].z.numpy())
     assert result.output.any()
+
+
+def test_with_pooled_currents_and_in_residual_blocks():
+    weight, states = {"weight": squat.IntWeight(4)}, {"state": squat.Anchored(3), "current_state": squat.Uniform(3)}
+    block = squat.Sequential(squat.Conv2d(4, 4, 3, padding=1, **weight), squat.CubaLIF(**states))
+    net = squat.Sequential(
+        squat.Conv2d(2, 4, 3, **weight), MaxPool2d(2, 1), squat.CubaLIF(**states), MaxPool2d(2),
+        squat.Residual(block), squat.Flatten(), squat.Linear(16, 3, input_max=2, **weight), squat.CubaLIF(**states),
+    )  # fmt: skip
+    louder(net, 6.0)
+    x = (torch.rand(STEPS, BATCH, 2, 7, 7, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    machine = squat.lower(net, (2, 7, 7))
+    result = assert_same(net, machine, x)
+    assert result.output.any()
+    assert len(prove(net, machine).layers) == 3
+    assert machine.largest == (1, 1, 1, 2, 1)
 
 
 @each_neuron

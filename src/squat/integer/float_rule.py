@@ -15,7 +15,7 @@ import torch
 from squat.integer.cuts import engine_step, integer_cuts, probe, starts, sum_ranges
 from squat.integer.lower import evaluating, lower
 from squat.integer.parts import Shape
-from squat.integer.proof import training_steps
+from squat.integer.trained import training_steps
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
 from squat.neurons import RLIF
