@@ -19,6 +19,7 @@ from squat.checks import check_type
 from squat.integer.copies import copy_recurrent, copy_weighted
 from squat.integer.joins import Join
 from squat.integer.network import IntegerNetwork, Part
+from squat.integer.neuron_obstacles import neuron_obstacles
 from squat.integer.parts import Layer, Readout, Shape
 from squat.integer.pools import Pool
 from squat.integer.readouts import lower_readout, wanted_layer
@@ -26,10 +27,8 @@ from squat.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d,
 from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
-from squat.neurons import LI, RLIF, ConvRLIF, SpikingLSTM
+from squat.neurons import RLIF, SpikingLSTM
 from squat.neurons.base import Neuron
-from squat.neurons.options import WithOptions
-from squat.neurons.several import SeveralStates
 
 POOLS = {SumPool2d: "sum", MaxPool2d: "max"}
 USE_SUMS = "use SumPool2d, and input_scale in the next layer"
@@ -256,33 +255,8 @@ class _Walk:
         self._add(Join(kept, source, pool))
 
     def _check_neuron(self, neuron: Any) -> None:
-        if isinstance(neuron, ConvRLIF) and neuron.weight_spec is None:
-            self._object("its weights are float; train it with weight=IntWeight(bits)")
-        if neuron.state_spec is None:
-            self._object("its membrane is float; train it with a state spec such as state=Anchored(4)")
-        if isinstance(neuron, SeveralStates):
-            self._check_states(neuron)
-        elif isinstance(neuron, WithOptions) and neuron.has_options:
-            self._object(
-                "has a refractory period or no reset delay, which no integer layer has; train it with refractory=0 and "
-                "reset_delay=True"
-            )
-        if neuron.arithmetic != "integer":
-            self._object(
-                "was trained with the float rule, whose rounding no integer machine repeats; train it with "
-                "arithmetic='integer'"
-            )
-        if isinstance(neuron, LI) and self.at + 1 < len(self.modules):
-            self._object("never fires, so only the last layer can be one; use LIF")
-
-    def _check_states(self, neuron: SeveralStates) -> None:
-        for argument, spec in zip(neuron.spec_arguments, neuron.specs, strict=False):
-            if spec is None and neuron.state_spec is not None:
-                self._object(f"a state is float; train it with a state spec such as {argument}=Uniform(4)")
-        if neuron.as_published:
-            self._object("reads unquantized states, as published; train it with as_published=False")
-        if not neuron.reset_delay:
-            self._object("resets without delay, which leaves its membrane off the grid; train it with reset_delay=True")
+        for text in neuron_obstacles(neuron, self.at + 1 == len(self.modules)):
+            self._object(text)
 
     def _check_input(self, input_max: int) -> None:
         if input_max > 255:
