@@ -58,6 +58,14 @@ def test_check_counts_the_cuts_of_the_float_rule(squat, tmp_path):
     assert [layer["cuts"] for layer in document["differing_cuts"]] == [8 * 17 * 15, 3 * 17 * 15]
 
 
+def test_check_of_several_states_under_the_float_rule(squat, tmp_path):
+    path = saved(tmp_path / "net.safetensors", architecture="recurrent", neuron="RCubaLIF", arithmetic="float")
+    result = squat("check", path)
+    assert result.exit_code == 1
+    assert "was trained with the float rule" in result.stdout
+    assert "cuts of neurons with several states are not counted" in result.stdout
+
+
 def test_check_names_the_first_difference(squat, quantized, own_data, monkeypatch):
     """With one wrong table entry the proof gives a counterexample, and the data a first difference."""
     import squat.integer.lower as module

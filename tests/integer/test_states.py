@@ -12,7 +12,7 @@ import squat
 from file_mutations import refuse_damaged_files
 from helpers import louder
 from several_neurons import SEVERAL
-from squat.integer import load
+from squat.integer import Readout, load
 from squat.integer.engine import IMPLEMENTATIONS
 from squat.integer.proof import NotEqual, prove
 from squat.integer.states import BEFORE, SPIKE, ComputedState, States, SummedState, next_codes
@@ -161,10 +161,80 @@ def test_every_wrong_table_is_found(name):
             table[middle] = (table[middle] + 1) % 2**state.bits
             wrong = replace(state, table=table)
         states = (*neurons.states[:k], wrong, *neurons.states[k + 1 :])
-        with pytest.raises(NotEqual, match=r"not equal: (layer '0 .*|the integer network has other weights, tables)"):
+        with pytest.raises(NotEqual, match=r"layer '0 .*gives code \(.*\), spike"):
             prove(net, changed(machine, states=states))
     with pytest.raises(NotEqual, match=r"layer '0 .*gives code \(.*\), spike"):
         prove(net, changed(machine, first=np.ones_like(neurons.first)))
+
+
+@pytest.mark.parametrize("name", ["CubaLIF", "RALIF", "AlphaLIF"])
+def test_large_layers_of_equal_neurons(name):
+    """More than can be looked at one by one: neurons that are all alike share the work."""
+    features, inputs = {"CubaLIF": 1100, "RALIF": 1100, "AlphaLIF": 300}[name], 3
+    weight, neuron = squat.IntWeight(3), SEVERAL[name]
+    options = {"state": squat.Anchored(4), neuron.spec_arguments[0]: squat.Uniform(4, 0.5, 1.5)}
+    if issubclass(neuron, squat.RLIF):
+        layers = [neuron(inputs, features, weight=weight, bias=False, recurrence="one_to_one", **options)]
+    else:
+        layers = [squat.Linear(inputs, features, False, weight=weight), neuron(**options)]
+    net = squat.Sequential(*layers).eval()
+    machine = squat.lower(net)
+    certificate = prove(net, machine)
+    assert certificate.layers[0].neurons == 1
+    wrong = changed(machine, first=np.ones_like(machine.layers[0].neurons.first))
+    with pytest.raises(NotEqual, match=r"layer '0 .*gives code"):
+        prove(net, wrong)
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+@torch.no_grad()
+def test_one_machine_in_every_dtype(name):
+    """Of input and network: what is computed from codes does not depend on it."""
+    net, x = network(name, bits=(4, 4), granularity="channel"), inputs()
+    machine = squat.lower(net)
+    expected = machine.run(x)
+    wide = network(name, bits=(4, 4), granularity="channel").double()
+    for trained, given in ((net, x.double()), (wide, x), (wide, x.double())):
+        out, states = trained(given)
+        assert np.array_equal(out.numpy(), squat.lower(trained).run(x).output)
+        if trained is net:
+            assert np.array_equal(out.numpy(), expected.output)
+            for own, code in zip(expected.state.codes, (c for s in states for c in codes_of(s)), strict=True):
+                assert np.array_equal(own, code.numpy().reshape(own.shape))
+
+
+def test_sums_beyond_float32_are_proved():
+    torch.manual_seed(0)
+    neuron = squat.CubaLIF(0.8, 0.9, 0.7, state=squat.ThresholdCentered(4), current_state=squat.Uniform(4))
+    net = squat.Sequential(squat.Linear(1600, 3, weight=squat.IntWeight(8), input_max=255), neuron).eval()
+    machine = squat.lower(net)
+    certificate = prove(net, machine)
+    assert certificate.layers[0].highest_sum - certificate.layers[0].lowest_sum >= 2**24
+
+
+def test_names_come_from_a_file_and_go_into_a_program():
+    neurons = squat.lower(network("CubaLIF")).layers[0].neurons
+    for name in ("syn current", "x;\n#include <stdio.h>", "", "A", "a" * 25):
+        with pytest.raises(ValueError, match=r"name of a state .*: expected up to 24 lower-case letters, digits and _"):
+            replace(neurons, names=(name, "u"))
+
+
+def test_no_two_machines_have_one_fingerprint():
+    one, other = squat.lower(network("AlphaLIF", bits=(4, 4))), squat.lower(network("CubaLIF", bits=(4, 4)))
+    alpha, cuba = one.layers[0].neurons, other.layers[0].neurons
+    first = replace(alpha, states=(*alpha.states[:2], cuba.states[1]), names=("a", "b", "u"))
+    second = replace(cuba, states=(alpha.states[1], cuba.states[1]), names=("a", "u"))
+    assert changed(one, states=first.states).fingerprint != changed(one).fingerprint
+    assert changed(other, states=second.states).fingerprint != changed(other).fingerprint
+
+
+def test_readouts_read_what_they_can():
+    net = network("CubaLIF")
+    last = squat.lower(squat.Sequential(*list(net.layers)[:2]))
+    for kind in ("max_membrane", "mean_membrane"):
+        level = np.arange(16) if kind == "mean_membrane" else None
+        with pytest.raises(ValueError, match=rf"readout {kind}: expected neurons that never fire in the last layer"):
+            replace(last, readout=Readout(kind, level=level))
 
 
 def test_too_much_to_prove():
@@ -219,6 +289,20 @@ def test_obstacles(name):
         assert "resets without delay, which leaves its membrane off the grid" in found(reset_delay=False)
 
 
+def test_a_wrong_number_of_parameters_and_too_many_are_obstacles():
+    weight, specs = squat.IntWeight(4), {"state": squat.Uniform(8), "adaptation_state": squat.Uniform(2)}
+
+    def found(features, **arguments):
+        net = squat.Sequential(squat.Linear(3, features, weight=weight), squat.ALIF(**specs, **arguments))
+        return "; ".join(squat.integer.lower.obstacles(net))
+
+    assert "rho has 5 values for 6 neurons; give one, or one for each" in found(6, rho=torch.full((5,), 0.9))
+    text = found(300, beta=torch.linspace(0.1, 0.9, 300))
+    assert (
+        "its state 'u' needs a table of (2, 300, 256) entries, at most 131072 are made; train it with one decay" in text
+    )
+
+
 def test_fields_are_checked():
     summed = SummedState(1, (1, 1), np.zeros((2, 1, 2), np.int32), np.zeros((1, 1), np.int32), None, 0)
     table = np.zeros((1, 3, 2), np.uint8)
@@ -228,6 +312,10 @@ def test_fields_are_checked():
     machine = States(**good)
     codes = next_codes(machine, np.array([[1, -1]]), None, 2)
     assert [own.tolist() for own in codes] == [[[1, 0]], [[0, 0]]]
+    with pytest.raises(ValueError, match=r"source -1 of state 1: expected one of \[-2, -1, 0\], -1 first"):
+        States(**{**good, "states": (summed, ComputedState(1, (0, BEFORE), np.zeros((1, 2, 3), np.uint8)))})
+    with pytest.raises(ValueError, match=r"states: none takes up synaptic sums, expected at least one"):
+        States(**{**good, "states": (ComputedState(1, (SPIKE,), np.zeros((1, 2, 1), np.uint8)), last)})
     with pytest.raises(ValueError, match=r"source 1 of state 1: expected one of \[-2, -1, 0\]"):
         States(**{**good, "states": (summed, ComputedState(1, (BEFORE, 1), table))})
     with pytest.raises(ValueError, match=r"table of state 1: shape \(1, 3, 2\), expected rows of \(2, 1\)"):

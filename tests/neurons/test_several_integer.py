@@ -59,29 +59,29 @@ class Summed:
 
 
 class Computed:
-    """A state that is computed from others, in float32."""
+    """A state that is computed from others, in float64."""
 
     def __init__(self, spec, unit_level):
-        self.levels = spec.levels(unit_level).numpy()
-        self.bounds = spec.boundaries(unit_level).numpy()
+        self.levels = spec.levels(unit_level).double().numpy()
+        self.bounds = spec.boundaries(unit_level, torch.float64).numpy()
 
     def value(self, code):
-        return np.float32(0) if code is None else self.levels[code]
+        return 0.0 if code is None else self.levels[code]
 
     def next(self, value):
-        return (np.float32(value)[..., None] > self.bounds).sum(-1)
+        return (value[..., None] > self.bounds).sum(-1)
 
 
 def numbers(value):
-    """Float32 parameters, `[1]` or `[N]`."""
-    return value.detach().float().reshape(-1).numpy()
+    """Parameters in float64, `[1]` or `[N]`."""
+    return value.detach().double().reshape(-1).numpy()
 
 
 def machine(neuron, z, scale, bias, bound, w_rec=None):
     """Codes of every state and spikes, `[T, B, N]`."""
     kind = type(neuron).__name__.removeprefix("R")
     theta, zero = float(neuron.threshold), neuron.reset == "zero"
-    drop = np.float32(theta) if neuron.reset == "subtract" else np.float32(0)
+    drop = theta if neuron.reset == "subtract" else 0.0
     beta = numbers(neuron.decay())
     wide = beta.astype(np.float64).reshape(-1, 1)
     sums = (scale, bias, bound)
@@ -102,29 +102,29 @@ def machine(neuron, z, scale, bias, bound, w_rec=None):
         second = Summed(neuron.specs[1], theta, lambda v, s: keep[s] * wide * v, (-1, 0 if zero else -1), *sums)
         parts = [first, second, Computed(neuron.specs[2], theta)]
     else:
-        rho, kappa = numbers(neuron.decay("rho")), np.float32(neuron.kappa.detach())
+        rho, kappa = numbers(neuron.decay("rho")), float(neuron.kappa.detach())
         keep = [1, 0 if zero else 1]
-        last = Summed(neuron.specs[1], theta, lambda v, s: keep[s] * (wide * v - float(drop) * s), dropped, *sums)
+        last = Summed(neuron.specs[1], theta, lambda v, s: keep[s] * (wide * v - drop * s), dropped, *sums)
         parts = [Computed(neuron.specs[0], 1.0), last]
     codes, s, history = [None] * len(parts), np.zeros(z.shape[1:], int), []
     for total in z.astype(np.int64):
         total = total if w_rec is None else total + s @ w_rec.astype(np.int64).T
-        f = s.astype(np.float32)
+        f = s.astype(np.float64)
         if kind == "CubaLIF":
             current = parts[0].next(total, s, codes[0])
-            u = beta * parts[1].value(codes[1]) + parts[0].levels.astype(np.float32)[current] - drop * f
+            u = beta * parts[1].value(codes[1]) + parts[0].levels[current] - drop * f
             codes = [current, parts[1].next(u - f * u if zero else u)]
-            s = (parts[1].value(codes[1]) > np.float32(theta)).astype(int)
+            s = (parts[1].value(codes[1]) > theta).astype(int)
         elif kind == "AlphaLIF":
             rising, falling = parts[0].next(total, s, codes[0]), parts[1].next(total, s, codes[1])
-            both = parts[0].levels.astype(np.float32)[rising] + parts[1].levels.astype(np.float32)[falling]
+            both = parts[0].levels[rising] + parts[1].levels[falling]
             codes = [rising, falling, parts[2].next(tau * both)]
-            s = (parts[2].value(codes[2]) > np.float32(theta)).astype(int)
+            s = (parts[2].value(codes[2]) > theta).astype(int)
         else:
             adaptation = parts[0].next(rho * parts[0].value(codes[0]) + f)
             codes = [adaptation, parts[1].next(total, s, codes[1])]
-            limit = np.float32(theta) + kappa * parts[0].value(adaptation)
-            s = (parts[1].levels.astype(np.float32)[codes[1]] > limit).astype(int)
+            limit = theta + kappa * parts[0].value(adaptation)
+            s = (parts[1].levels[codes[1]] > limit).astype(int)
         history.append([*codes, s])
     return [np.stack(part) for part in zip(*history, strict=True)]
 
@@ -224,3 +224,27 @@ def test_sums_beyond_float32():
         ValueError, match=r"recurrent sums can reach \d+: expected less than 16777216 in a float32 network"
     ):
         neuron(torch.ones(2, 1, 3))
+
+
+@each_neuron
+@torch.no_grad()
+def test_values_beside_the_codes_change_nothing(name):
+    weight = {"weight": squat.IntWeight(4)} if issubclass(SEVERAL[name], squat.RLIF) else {}
+    neuron = make(name, state=squat.Uniform(4), **{SEVERAL[name].spec_arguments[0]: squat.Uniform(4)}, **weight).eval()
+    x = (sequence() > 0.2).float()
+    x = x if weight else Current(x * 30, torch.tensor(0.0131), None, 30)
+    _, state = neuron(x)
+    values = {part: torch.zeros_like(getattr(state, part)) for part in neuron.equations.states}
+    assert torch.equal(neuron(x, state._replace(**values))[0], neuron(x, state)[0])
+
+
+@each_neuron
+def test_what_cannot_be_exported_says_so_under_the_integer_rule_too(name):
+    argument = SEVERAL[name].spec_arguments[0]
+    specs = {"state": squat.Uniform(4), argument: squat.Uniform(4)}
+    if issubclass(SEVERAL[name], squat.RLIF):
+        net = squat.Sequential(make(name, weight=squat.IntWeight(4), **specs))
+    else:
+        net = squat.Sequential(squat.Linear(FEATURES, FEATURES, weight=squat.IntWeight(4)), make(name, **specs))
+    with pytest.raises(RuntimeError, match=r"cannot be exported: their loops are not traced; use LIF or RLIF"):
+        torch.export.export(net.eval(), ((sequence() > 0.2).float(),))

@@ -106,7 +106,7 @@ def run_on_integers(config, inputs, backend, seed):
             start=start,
             w_rec=inputs.get("w_rec"),
             rec_scale=scale if "w_rec" in inputs else None,
-            sums=Sums(z, scale, bias, 60 + 5 * NEURONS),
+            sums=Sums(z, scale, bias, 60 + 5 * NEURONS, torch.cat([theta, drop, own]).detach().double()),
             start_codes=codes,
         )
 

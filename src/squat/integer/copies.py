@@ -100,7 +100,7 @@ def _copy(
     neuron: Any, dtype: torch.dtype, scale: Tensor, bias: Tensor | None, bound: int, layer: Layer
 ) -> Neurons | States:
     if isinstance(neuron, SeveralStates):
-        return copy_states(neuron, dtype, scale, bias, bound, layer.size // layer.channels)
+        return copy_states(neuron, scale, bias, bound, layer.channels, layer.size // layer.channels)
     return _copy_neurons(neuron, dtype, scale, bias, bound, layer)
 
 

@@ -15,33 +15,33 @@ from squat.ops.states.tables import Grid, Quantizer, StatesConfig, Sums, grids, 
 from squat.quant.encoder import count_below
 
 TABLE_LIMIT = 2**17
-"""Entries of a state's table: two states of 8 bits, or 240 neurons with parameters of their own at 4 bits."""
+"""Entries of a state's table: two states of 8 bits, or 481 neurons with parameters of their own at 4 bits."""
 
 
 def copy_states(
-    neuron: SeveralStates, dtype: torch.dtype, scale: Tensor, bias: Tensor | None, bound: int, positions: int
+    neuron: SeveralStates, scale: Tensor, bias: Tensor | None, bound: int, channels: int, positions: int
 ) -> States:
     """The machine that a neuron of several states is, as training runs it.
 
     Args:
         neuron: with a spec for every state, in evaluation mode.
-        dtype: of its loop.
         scale: of the sums, 0-dim or per channel.
         bias: per channel, or None.
         bound: certain bound of the sums.
+        channels: of the layer.
         positions: neurons of a channel.
 
     Raises:
         ValueError: where tables would be too large, or the states that fire are not its highest.
     """
     config, theta = neuron.states_config(), float(neuron.threshold)
-    own = max(values.numel() for values in neuron.own_parameters())
+    own = _own_parameters(neuron, channels * positions)
     repeats = positions if own > 1 else 1  # tables by neuron where each has parameters of its own, else by channel
     scale = scale.repeat_interleave(repeats) if scale.dim() else scale
     bias = None if bias is None else bias.repeat_interleave(repeats)
-    parameters = neuron.loop_parameters(dtype, own).detach()
-    made = grids(config, parameters, theta, Sums(torch.empty(0), scale, bias, bound))
-    tables: Any = quantizers(config, theta, dtype)
+    parameters = neuron.loop_parameters(torch.float64, own).detach().cpu()
+    made = grids(config, theta, Sums(torch.empty(0), scale, bias, bound, parameters))
+    tables: Any = quantizers(config, theta, torch.float64)
     states: list[SummedState | ComputedState] = []
     for k, grid in enumerate(made):
         states.append(_computed(config, k, parameters, tables) if grid is None else _summed(config, k, grid, repeats))
@@ -52,8 +52,17 @@ def copy_states(
     return States(config.equations.states, tuple(states), first, ruler, start)
 
 
+def _own_parameters(neuron: SeveralStates, neurons: int) -> int:
+    """How many sets of parameters there are: one, or one for each neuron."""
+    for name, values in zip(neuron.equations.parameters, neuron.own_parameters(), strict=True):
+        if values.numel() not in (1, neurons):
+            raise ValueError(f"{name} has {values.numel()} values for {neurons} neurons; give one, or one for each")
+    return max(values.numel() for values in neuron.own_parameters())
+
+
 def _summed(config: StatesConfig, k: int, grid: Grid, repeats: int) -> SummedState:
     bias = None if grid.bias is None else _array(grid.bias[::repeats], np.int32)
+    _check_entries(config, k, tuple(grid.table.shape) if len(grid.table[0]) > len(grid.bound) else ())
     return SummedState(
         _bits(config, k), grid.gain, _array(grid.table, np.int32), _array(grid.bound[::repeats], np.int32), bias,
         grid.shift,
@@ -81,13 +90,17 @@ def _computed(config: StatesConfig, k: int, parameters: Tensor, tables: tuple[Qu
     raw = equations.update(o, k, p, zero, zero, spike, spike, before, now, now)
     sizes = [values[source].numel() for source in equations.sources[k]]
     shape = (p.shape[1], *sizes, 1)[:3]
-    if int(np.prod(shape)) > TABLE_LIMIT:
-        raise ValueError(
-            f"its state {equations.states[k]!r} needs tables of {shape} codes, at most {TABLE_LIMIT} are made; train "
-            "it with one decay for all neurons, or fewer state bits"
-        )
+    _check_entries(config, k, shape)
     codes = count_below(raw.expand(shape).contiguous(), tables[k].bound)
     return ComputedState(_bits(config, k), equations.sources[k], _array(codes, np.uint8))
+
+
+def _check_entries(config: StatesConfig, k: int, shape: tuple[int, ...]) -> None:
+    if int(np.prod(shape)) > TABLE_LIMIT:
+        raise ValueError(
+            f"its state {config.equations.states[k]!r} needs a table of {shape} entries, at most {TABLE_LIMIT} are "
+            "made; train it with one decay for all neurons, or fewer state bits"
+        )
 
 
 def _first(config: StatesConfig, parameters: Tensor, tables: tuple[Quantizer, ...]) -> np.ndarray:

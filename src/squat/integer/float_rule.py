@@ -20,6 +20,7 @@ from squat.layers.sequential import Sequential
 from squat.models.network import Network
 from squat.neurons import RLIF
 from squat.neurons.base import Neuron
+from squat.neurons.several import SeveralStates
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class DifferingCuts:
 
     Attributes:
         layer: its name.
-        differing: cuts that differ from those of the integer rule; None where no cuts exist.
-        cuts: all of them.
+        differing: cuts that differ from those of the integer rule; None where no cuts exist, or none are counted.
+        cuts: all of them; 0 for neurons of several states.
     """
 
     layer: str
@@ -37,6 +38,8 @@ class DifferingCuts:
     cuts: int
 
     def __str__(self) -> str:
+        if not self.cuts:
+            return f"layer {self.layer}: cuts of neurons with several states are not counted"
         if self.differing is None:
             return f"layer {self.layer}: no integer cuts exist, since it adds recurrent sums in floating point"
         return f"layer {self.layer}: {self.differing} of {self.cuts} cuts differ from those of the integer rule"
@@ -68,6 +71,9 @@ def differing_cuts(net: Network | Sequential, input_shape: Shape | None = None) 
     found = []
     with torch.no_grad(), evaluating(net):
         for layer, neuron, box in zip(layers, neurons, training_steps(net, layers), strict=True):
+            if isinstance(neuron, SeveralStates):
+                found.append(DifferingCuts(layer.name, None, 0))
+                continue
             low, high = sum_ranges(layer)
             layer, codes = probe(layer), len(neuron.levels)
             count = layer.size * (codes + 1) * (codes - 1)

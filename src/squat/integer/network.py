@@ -92,6 +92,9 @@ class IntegerNetwork:
             return
         if (last.neurons is None) != (self.readout.kind == "accumulated_current"):
             raise ValueError(f"readout {self.readout.kind}: does not read the last layer ({last.name})")
+        if last.neurons is not None and last.neurons.fires != (self.readout.kind == "spike_count"):
+            reads = "neurons that fire" if self.readout.kind == "spike_count" else "neurons that never fire"
+            raise ValueError(f"readout {self.readout.kind}: expected {reads} in the last layer ({last.name})")
         sizes = {"bias": last.size, "multiplier": last.size, "level": last.neurons.codes if last.neurons else 0}
         for name, size in sizes.items():
             values = getattr(self.readout, name)
@@ -256,8 +259,12 @@ class IntegerNetwork:
 
     def _parts(self) -> Iterator[tuple[str, np.ndarray | None]]:
         machines = [layer.neurons for layer in self.neuron_layers]
-        states = [state for machine in machines if isinstance(machine, States) for state in machine.states]
-        for part in (*self.layers, *machines, *states, self.readout):
+        with_states: list[Any] = []
+        for machine in machines:
+            with_states += [machine, *machine.states] if isinstance(machine, States) else [machine]
+        for part in (*self.layers, *with_states, self.readout):
+            if isinstance(part, States):  # so that no other machine has the same parts in the same order
+                yield ", ".join(type(state).__name__ for state in part.states), None
             if part is not None:
                 for name, value in vars(part).items():
                     if name in part.__dataclass_fields__ and name not in PARTS_OF_THEIR_OWN:

@@ -38,7 +38,7 @@ def neuron_obstacles(neuron: Any, last: bool) -> Iterator[str]:
 
 
 def _of_states(neuron: SeveralStates) -> Iterator[str]:
-    for argument, spec in zip(neuron.spec_arguments, neuron.specs, strict=False):
+    for argument, spec in dict(zip(neuron.spec_arguments, neuron.specs, strict=False)).items():
         if spec is None and neuron.state_spec is not None:
             yield f"a state is float; train it with a state spec such as {argument}=Uniform(4)"
     if neuron.as_published:

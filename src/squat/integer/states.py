@@ -12,6 +12,7 @@ where `i` and `j` are the state's code before, a code of this step, or `s`. The 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -115,8 +116,10 @@ class States:
         for index, state in enumerate(self.states):
             if isinstance(state, ComputedState):
                 self._check_sources(index, state)
-        if len({check_type("name of a state", name, str, "text") for name in self.names}) != count:
+        if len({_checked_name(name) for name in self.names}) != count:
             raise ValueError(f"names {self.names}: expected a name of its own for each state")
+        if not any(isinstance(state, SummedState) for state in self.states):
+            raise ValueError("states: none takes up synaptic sums, expected at least one")
         rulers = 1 if self.ruler is None else 2 ** self.states[check_int("ruler", self.ruler, 0, count - 2)].bits
         check_array("first", self.first, np.int32, (rulers,))
         check_int("lowest first", int(self.first.min()), 0, self.codes)
@@ -127,8 +130,10 @@ class States:
     def _check_sources(self, index: int, state: ComputedState) -> None:
         sizes = {SPIKE: 2, BEFORE: 2**state.bits + 1} | {k: 2 ** self.states[k].bits for k in range(index)}
         for source in state.sources:
-            if check_int("source", source, SPIKE, len(self.states)) not in sizes:
-                raise ValueError(f"source {source} of state {index}: expected one of {sorted(sizes)}")
+            if check_int("source", source, SPIKE, len(self.states)) not in sizes or (
+                source == BEFORE and source in state.sources[1:]
+            ):
+                raise ValueError(f"source {source} of state {index}: expected one of {sorted(sizes)}, {BEFORE} first")
         wanted = (*(sizes[source] for source in state.sources), 1)[:2]
         if state.table.shape[1:] != wanted:
             raise ValueError(f"table of state {index}: shape {state.table.shape}, expected rows of {wanted}")
@@ -180,6 +185,16 @@ class States:
             if part != "first":
                 sizes[name] = values.shape[1] if part == "table" and values.dtype == np.int32 else len(values)
         return sizes
+
+
+def _checked_name(name: object) -> str:
+    """A name that stands in files and in the source of exported programs."""
+    text = check_type("name of a state", name, str, "text")
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,23}", text):
+        raise ValueError(
+            f"name of a state {text[:40]!r}: expected up to 24 lower-case letters, digits and _, a letter first"
+        )
+    return text
 
 
 def next_codes(machine: States, z: np.ndarray, codes: Sequence[np.ndarray] | None, size: int) -> tuple[np.ndarray, ...]:

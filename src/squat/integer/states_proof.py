@@ -4,6 +4,8 @@ For given codes of all states the next code of such a state rises (or falls, whe
 and every other next code follows. So between two neighbouring cuts nothing changes: implementations with equal cuts
 that agree once in each interval agree for every sum. A last state whose code before is read by nothing but the spike
 (that of `AlphaLIF`, a sum of traces) counts by whether it fires: one silent and one firing code stand for all.
+
+In a large layer whose neurons all have the same tables, each neuron takes a share of one neuron's probes.
 """
 
 from __future__ import annotations
@@ -59,17 +61,20 @@ def prove_states(layer: Layer, trained: JointStep, others: Mapping[str, JointSte
     probed, machine = probe(layer), _machine(layer)
     low, high = sum_ranges(layer)
     numbering = Numbering(machine)
-    joint = numbering.codes
+    joint, size = numbering.codes, probed.size
     boundaries = sum(2**state.bits - 1 for state in machine.states if isinstance(state, SummedState))
-    work = (joint.shape[1] + 1) * probed.size * (boundaries + 1)
-    if work > LIMIT:
+    work = (joint.shape[1] + 1) * (boundaries + 1)
+    if work * size > LIMIT and max(machine.rows().values()) == 1:
+        trained, others = _shared(trained, size), {name: _shared(other, size) for name, other in others.items()}
+        low, high, size = low.min(keepdims=True), high.max(keepdims=True), 1
+    if work * size > LIMIT:
         raise ValueError(
-            f"layer {layer.name!r}: {joint.shape[1]} joint codes of {probed.size} neurons with {boundaries} boundaries "
-            "are too many to be compared one by one; use fewer state bits (two states of 4 bits have 256 joint codes)"
+            f"layer {layer.name!r}: {joint.shape[1]} joint codes of {size} neurons with {boundaries} boundaries are "
+            "too many to be compared one by one; use fewer state bits (two states of 4 bits have 256 joint codes)"
         )
-    digest, reached = hashlib.sha256(), np.zeros((joint.shape[1], probed.size), bool)
+    digest, reached = hashlib.sha256(), np.zeros((joint.shape[1], size), bool)
     leads: list[np.ndarray] = []
-    for rows in _chunks(joint.shape[1], probed.size * max(boundaries, 1)):
+    for rows in _chunks(joint.shape[1], size * max(boundaries, 1)):
         cuts = _cuts(machine, trained, joint, rows, low, high)
         for name, other in others.items():
             found = _cuts(machine, other, joint, rows, low, high)
@@ -86,17 +91,32 @@ def prove_states(layer: Layer, trained: JointStep, others: Mapping[str, JointSte
     first = next(state for state in machine.states if isinstance(state, SummedState))
     return LayerCertificate(
         name=layer.name,
-        neurons=probed.size,
+        neurons=size,
         codes=joint.shape[1],
-        cuts=probed.size * (joint.shape[1] + 1) * boundaries,
+        cuts=size * (joint.shape[1] + 1) * boundaries,
         shift=first.shift,
         accumulator_bits=layer.accumulator_bound.bit_length() + 1,
         lowest_sum=int(low.min()),
         highest_sum=int(high.max()),
         reachable_codes=int(reached.any(1).sum()),
-        dead_codes=_dead_codes(machine, numbering, probed.size),
+        dead_codes=_dead_codes(machine, numbering, size),
         digest=digest.hexdigest(),
     )
+
+
+def _shared(step: JointStep, neurons: int) -> JointStep:
+    """One neuron as a black box, of a layer whose neurons are all alike: its probes are dealt out among them."""
+
+    def dealt(values: np.ndarray, rows: int) -> np.ndarray:
+        return np.resize(values, rows * neurons).reshape(rows, neurons)
+
+    def step_of_one(z: np.ndarray, codes: tuple[np.ndarray, ...] | None) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+        count, rows = len(z), -(-len(z) // neurons)
+        before = None if codes is None else tuple(dealt(own, rows) for own in codes)
+        after, spikes = step(dealt(z, rows), before)
+        return tuple(own.reshape(-1, 1)[:count] for own in after), spikes.reshape(-1, 1)[:count]
+
+    return step_of_one
 
 
 class Numbering:

@@ -15,6 +15,7 @@ from squat.operators import outside_graphs
 from squat.ops.product import FLOAT32_EXACT, check_sums
 from squat.ops.states import StatesConfig, Sums, states
 from squat.ops.states.equations import Equations
+from squat.ops.states.loop import refuse_export
 from squat.quant.spec import StateSpec
 
 SPEC_ACCEPTED = "a state spec such as Uniform(4), None for a float state, or 'same' as the membrane"
@@ -105,18 +106,22 @@ class SeveralStates(Neuron):
         """Output `[T, B, N]` of the loop on currents `[T or 1, B, N]`, and the state in the shape of `batch`."""
         recurrent = {name: options[name] for name in ("w_rec", "rec_scale") if name in options}
         dtype, neurons, sums = current.dtype, current.shape[2], None
+        refuse_export()
         if integer:
-            sums = _sums(current, options)
+            sums = outside_graphs(_sums)(current, options, self.loop_parameters(torch.float64, neurons).detach())
             current = current * options["scale"].to(dtype)
             current = current if sums.bias is None else current + options["bias"].to(dtype)
             recurrent |= {"rec_scale": options["scale"]} if "w_rec" in recurrent else {}
         for name, values in zip(self.equations.parameters, self.own_parameters(), strict=True):
             check_length(name, values, batch[1:])
-        start = self._carried(state, batch, dtype)
+        start, start_codes = self._carried(state, batch, dtype), None
+        if integer and start is not None:
+            start_codes = self._carried_codes(state, batch)
+            levels = self._levels_of([code.long() for code in start_codes], dtype)
+            start = torch.stack(levels) + (start - start.detach())  # codes decide, values carry the gradient
         out, last, codes = outside_graphs(states)(
             current, self.loop_parameters(dtype, neurons), self.threshold, self.states_config(), steps=steps,
-            start=start, sums=sums,
-            start_codes=None if start is None or not integer else self._carried_codes(state, batch), **recurrent,
+            start=start, sums=sums, start_codes=start_codes, **recurrent,
         )  # fmt: skip
         shaped = {"u": last[-1].reshape(batch), "codes": None if codes[-1] is None else codes[-1].reshape(batch)}
         for name, value, code in zip(self.equations.states[:-1], last, codes, strict=False):
@@ -126,14 +131,19 @@ class SeveralStates(Neuron):
     def state_of_codes(self, codes: Sequence[Tensor], dtype: torch.dtype) -> Any:
         """A state to carry on from, of codes uint8 `[B, ...]` for each state."""
         shaped: dict[str, Tensor] = {}
-        for name, spec, follows, code in zip(
-            self.equations.states, self.specs, self.equations.in_thresholds, codes, strict=True
-        ):
-            if spec is None:
-                raise ValueError(f"state {name!r} is float: it has no codes")
-            levels = spec.levels(float(self.threshold.detach()) if follows else 1.0).to(self.threshold.device, dtype)
-            shaped |= {name: levels[code.int()], "codes" if name == "u" else f"{name}_codes": code}
+        values = self._levels_of([code.long() for code in codes], dtype)
+        for name, value, code in zip(self.equations.states, values, codes, strict=True):
+            shaped |= {name: value, "codes" if name == "u" else f"{name}_codes": code}
         return self.state_type(**shaped)
+
+    def _levels_of(self, codes: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+        """What the codes of each state stand for."""
+        found, theta = [], float(self.threshold.detach())
+        for spec, follows, code in zip(self.specs, self.equations.in_thresholds, codes, strict=True):
+            if spec is None:
+                raise ValueError(f"a state of {type(self).__name__} is float: it has no codes")
+            found.append(spec.levels(theta if follows else 1.0).to(code.device, dtype)[code])
+        return found
 
     def _carried(self, state: Any, batch: torch.Size, dtype: torch.dtype) -> Tensor | None:
         """The states to start from, `[S, B, N]`; None for zeros."""
@@ -186,7 +196,7 @@ class SeveralStates(Neuron):
         return levels[spec.encode(zeros, unit).int()]
 
 
-def _sums(z: Tensor, options: dict[str, Any]) -> Sums:
+def _sums(z: Tensor, options: dict[str, Any], parameters: Tensor) -> Sums:
     """What a layer with integer weights hands the loop, checked."""
     bound, scale, bias = int(options["sum_bound"]), options["scale"], options["bias"]
     if not options["exact"]:
@@ -196,7 +206,7 @@ def _sums(z: Tensor, options: dict[str, Any]) -> Sums:
             f"recurrent sums can reach {bound}: expected less than {FLOAT32_EXACT} in a float32 network; use fewer or "
             "smaller inputs, or net.double()"
         )
-    return Sums(z.detach(), scale, bias, bound)
+    return Sums(z.detach(), scale, bias, bound, parameters)
 
 
 def checked_spec(name: str, spec: Any) -> Any:

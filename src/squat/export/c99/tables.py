@@ -176,8 +176,8 @@ def _table_steps(rows: int, width: int, place: Place) -> dict[str, int]:
 def _states(machine: States, layer: Layer, place: Place, name: str) -> Iterator[str]:
     """Arrays and structures of neurons with several states."""
     entries, offset = [], 0
-    for index, (label, state) in enumerate(zip(machine.names, machine.states, strict=True)):
-        own = f"{name}_{label}"
+    for index, state in enumerate(machine.states):
+        own = f"{name}_state{index}"
         start = -1 if machine.start is None else machine.start[index]
         fields: dict[str, Any] = {"code_offset": offset, "codes": 2**state.bits, "start": str(start)}
         fields["stored_bits"] = stored_bits(state.bits).bit_length() - 1

@@ -51,11 +51,7 @@ def states(
         ValueError: if a state becomes NaN or infinite, or the threshold is not positive.
         RuntimeError: under `torch.export`.
     """
-    if torch.compiler.is_exporting():
-        raise RuntimeError(
-            "neurons of several states cannot be exported: their loops are not traced; use LIF or RLIF "
-            "without a refractory period and with reset_delay=True"
-        )
+    refuse_export()
     check_threshold(threshold)
     theta = float(threshold.detach())
     if x.device.type != "cpu" or current_backend(x.device) != "cpu":
@@ -72,6 +68,19 @@ def states(
         x, parameters, start, w_rec, rec_scale, config, steps, theta, need_start, keep_raws, sums, start_codes
     )
     return out, last, tuple(None if code.numel() == 0 else code for code in last_codes)
+
+
+def refuse_export() -> None:
+    """Say that these loops are not traced, before a trace fails somewhere else.
+
+    Raises:
+        RuntimeError: under `torch.export`.
+    """
+    if torch.compiler.is_exporting():
+        raise RuntimeError(
+            "neurons of several states cannot be exported: their loops are not traced; use LIF or RLIF "
+            "without a refractory period and with reset_delay=True"
+        )
 
 
 def _check_finite(good: bool) -> None:
@@ -93,11 +102,18 @@ class _StatesLoop(torch.autograd.Function):
         from squat.ops.states import cpu
 
         ctx.tables = quantizers(config, theta, x.dtype)
-        machines = (None,) * len(ctx.tables) if sums is None else grids(config, parameters, theta, sums)
-        read, scale = (x, rec_scale) if sums is None else (sums.z, None)
-        out, last, trajectory, good = cpu.forward(
-            read, parameters, start, start_codes, w_rec, scale, config, ctx.tables, machines, steps, keep_raws
-        )
+        if sums is None:
+            out, last, trajectory, good = cpu.forward(
+                x, parameters, start, None, w_rec, rec_scale, config, ctx.tables, (None,) * len(ctx.tables), steps,
+                keep_raws,
+            )  # fmt: skip
+        else:
+            out, last, trajectory, good = cpu.forward(
+                sums.z.double(), sums.parameters, start.double(), start_codes, w_rec, None, config,
+                quantizers(config, theta, torch.float64), grids(config, theta, sums), steps, keep_raws,
+            )  # fmt: skip
+            out, last = out.to(x.dtype), last.to(x.dtype)
+            trajectory = trajectory._replace(raws=tuple(raw.to(x.dtype) for raw in trajectory.raws))
         _check_finite(good)
         need = ctx.needs_input_grad
         spikes = out if w_rec is not None and (need[3] or need[4]) else None

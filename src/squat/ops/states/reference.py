@@ -35,9 +35,13 @@ def run(
 
     The last result is whether every value was finite.
     """
+    dtype = x.dtype
+    if sums is not None:  # the integer rule is computed in float64
+        x, start = x.double(), None if start is None else start.double()
+        parameters = sums.parameters + (parameters - parameters.detach()).double()
     equations, o = config.equations, config.options
     tables = tuple(None if q is None else _to(q, x.device) for q in quantizers(config, threshold, x.dtype))
-    machines = [None] * len(tables) if sums is None else grids(config, parameters, threshold, sums)
+    machines = [None] * len(tables) if sums is None else grids(config, threshold, sums)
     zeros = x.new_zeros(x.shape[1:])
     before = (zeros,) * len(tables) if start is None else tuple(start)
     # A fresh start has no past and passes no gradient.
@@ -61,7 +65,7 @@ def run(
         s = config.surrogate(equations.margin(o, parameters, now))
         outputs.append(s)
         reset, before = _settled(config, parameters, s.detach(), reset, now)
-    return torch.stack(outputs), torch.stack(before), tuple(codes), bool(good)
+    return torch.stack(outputs).to(dtype), torch.stack(before).to(dtype), tuple(codes), bool(good)
 
 
 def _settled(

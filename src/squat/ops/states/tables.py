@@ -58,17 +58,21 @@ def quantizers(config: StatesConfig, threshold: float, dtype: torch.dtype) -> tu
 class Sums(NamedTuple):
     """Synaptic sums of a layer with integer weights: `x = z * scale + bias`, see `quant/integer_rule.py`.
 
+    With them the loop runs in float64, whatever the dtype of the currents is, so that what is trained is one machine.
+
     Attributes:
         z: integer-valued, `[T or 1, B, N]`, in the dtype of the currents.
         scale: 0-dim or `[N]`.
         bias: `[N]`, or None.
         bound: certain bound of `|z|`, recurrent sums included.
+        parameters: `[P, N]` as for the loop, float64.
     """
 
     z: Tensor
     scale: Tensor
     bias: Tensor | None
     bound: int
+    parameters: Tensor
 
 
 class Grid(NamedTuple):
@@ -95,21 +99,20 @@ class Grid(NamedTuple):
     unit: Tensor
 
 
-def grids(config: StatesConfig, parameters: Tensor, threshold: float, sums: Sums) -> tuple[Grid | None, ...]:
+def grids(config: StatesConfig, threshold: float, sums: Sums) -> tuple[Grid | None, ...]:
     """Tables of every state that takes up sums; None for a state that is computed from other states alone.
 
     They hold what the neuron's own `update` gives, in float64, rounded to the grid.
 
     Args:
         config: of the loop, with a spec for every state.
-        parameters: `[P, N]`.
         threshold: what levels refer to.
         sums: of the layer.
 
     Raises:
         ValueError: if accumulators do not fit 32 bits.
     """
-    p = parameters.detach().cpu().double()
+    p = sums.parameters.detach().cpu()
     p = p[:, :1] if bool((p == p[:, :1]).all()) else p
     made: list[Grid | None] = []
     for k, (spec, in_thresholds) in enumerate(zip(config.specs, config.equations.in_thresholds, strict=True)):
