@@ -116,11 +116,12 @@ def markdown(records: list[Record], larger: list[Record]) -> str:
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         rate = record["config"]["train"]["learning_rate"]
-        key = (record["data"], record["scheme"], record["weight_bits"], record["state_bits"], rate)
+        bits = (record["weight_bits"], record["state_bits"])
+        key = (record["data"], network_of(record), record["cell"], record["scheme"], *bits, rate)
         groups.setdefault(key, []).append(record)
     exact, sizes, cores = [], [], []
-    for (data, scheme, weights, states, rate), group in groups.items():
-        where = [data, scheme, f"{weights}/{states}"]
+    for (*names, weights, states, rate), group in groups.items():
+        where = [*names, f"{weights}/{states}"]
         exact.append([*where, f"{rate:g}", *_exactness(group)])
         kept = next((record for record in group if "cortex_m" in record), None)
         if kept:
@@ -129,11 +130,11 @@ def markdown(records: list[Record], larger: list[Record]) -> str:
     compared = sum(record["comparison"]["codes"] for record in records)
     cuts = sum(layer["cuts"] for record in records for layer in record["certificate"]["layers"])
     equal = sum(record["comparison"]["divergence"] is None for record in records)
-    where = ["data", "scheme", "weights/states"]
+    where = ["data", "network", "cell", "scheme", "weights/states"]
     parts = ["weights", "states", "tables", "accumulators", "total", "float32", "times fewer"]
     return f"""# Trained networks as integer machines
 
-{len(records)} networks (cell `qat+squat`). For each, training loop, both engines and compiled C have the same integer
+{len(records)} networks. For each, training loop, both engines and compiled C have the same integer
 cuts ({cuts} in all), and run over the whole test set: same codes, spikes, sums and predictions in {equal} of them,
 {compared} codes compared. Accuracy is that of the test set, in %, mean and standard deviation over seeds, the same
 number in training, engine and C. Never decay: codes that stay without input, though not the resting code.
@@ -158,6 +159,12 @@ which sums a constant image, is left out. Equal: all codes. Multiply: multiply a
 
 {table([*where, *CORTEX_M], cores)}
 """
+
+
+def network_of(record: Record) -> str:
+    """The architecture, or the neurons where they are named."""
+    network = record["config"]["network"]
+    return network.get("neuron") or network["architecture"]
 
 
 EXACTNESS = [
@@ -214,13 +221,14 @@ def _core(found: Record) -> list[str]:
 
 
 def draw(records: list[Record], path: Path) -> None:
-    """Accuracy against bytes, a panel for each data set."""
+    """Accuracy against bytes of what was trained at its bits, a panel for each data set and network."""
     from matplotlib.figure import Figure
 
-    names = sorted({record["data"] for record in records})
+    records = [record for record in records if record["cell"] == "qat+squat"]
+    names = sorted({(record["data"], network_of(record)) for record in records})
     figure = Figure(figsize=(5.2 * len(names), 4.2), layout="constrained")
     for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        mine = [record for record in records if record["data"] == name]
+        mine = [record for record in records if (record["data"], network_of(record)) == name]
         for scheme, marker in zip(sorted({record["scheme"] for record in mine}), "osD^v", strict=False):
             chosen = [record for record in mine if record["scheme"] == scheme]
             x = [record["bytes"] / 1000 for record in chosen]
@@ -232,7 +240,7 @@ def draw(records: list[Record], path: Path) -> None:
                     text = f"{record['weight_bits']}/{record['state_bits']}"
                     place = (record["bytes"] / 1000, 100 * record["comparison"]["integer_accuracy"])
                     axis.annotate(text, place, textcoords="offset points", xytext=(5, 3), fontsize=7)
-        axis.set(title=name, xlabel="kB: weights, states, tables, accumulators", ylabel="test accuracy in %")
+        axis.set(title=", ".join(name), xlabel="kB: weights, states, tables, accumulators", ylabel="test accuracy in %")
         axis.margins(x=0.12)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8, loc="lower right")
@@ -261,7 +269,9 @@ def main() -> None:
             print(f"{record['id']}: {'identical' if found['comparison']['divergence'] is None else 'DIFFERENT'}, "
                   f"{found['comparison']['integer_accuracy']:.2%}, {found['bytes']} bytes", flush=True)  # fmt: skip
     every = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(records.glob("*.json"))]
-    every.sort(key=lambda r: (r["data"], r["scheme"], -r["weight_bits"], -r["state_bits"], r["id"]))
+    every.sort(
+        key=lambda r: (r["data"], network_of(r), r["cell"], r["scheme"], -r["weight_bits"], -r["state_bits"], r["id"])
+    )
     text = markdown(every, bytes_of_the_larger_network())
     atomic_write(arguments.out / "deploy.md", text.encode())
     draw(every, arguments.out / "deploy.png")
