@@ -113,6 +113,18 @@ CASES = [
     ),
     *(
         Case(
+            name=f"currents-{bits}",
+            family="benchmarks.currents",
+            settings={**FEEDFORWARD, "bits": bits},
+            stacks=(SQUAT, FLOAT),
+            measures=(TRAINING, INFERENCE),
+            memory=(TRAINING,),
+            tiny=TINY,
+        )
+        for bits in (8, 4)
+    ),
+    *(
+        Case(
             name=f"loop-{spec}-{arithmetic}",
             family="benchmarks.loop",
             settings={"spec": spec, "arithmetic": arithmetic, "steps": 100, "batch": 64, "neurons": 256},

@@ -45,6 +45,7 @@ TITLES = {
     "benchmarks.networks": "Networks",
     "benchmarks.quantizer": "The state quantizer alone",
     "benchmarks.dropin": "An unchanged snnTorch network with squat's state quantizer, against snnTorch's own",
+    "benchmarks.currents": "Neurons with a synaptic current, both states quantized, against snnTorch's Synaptic",
     "benchmarks.loop": "The neuron loop alone, as a multiple of the memory copy",
     "benchmarks.stream": "One sample, one step at a time",
     "benchmarks.engine": "The integer engine: a batch of 64 sequences",
