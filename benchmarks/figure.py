@@ -70,7 +70,7 @@ def _training(axis: Axes, cases: list[Record]) -> None:
     axis.set_yticks(range(len(cases)), [case["name"] for case in cases], fontsize=7)
     axis.invert_yaxis()
     axis.set_xlabel("time of a training step over squat's")
-    axis.legend(fontsize=7, frameon=False)
+    axis.legend(fontsize=7, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0.0, 1.0))
 
 
 def _loops(axis: Axes, cases: list[Record]) -> None:
