@@ -8,6 +8,7 @@ import random
 import torch
 
 import squat
+from helpers import louder
 from squat.layers import Flatten, MaxPool2d, SumPool2d
 from squat.models import READOUT_NAMES, Network
 from squat.neurons import NEURONS
@@ -33,7 +34,7 @@ def random_network(seed: int) -> tuple[Network | squat.Sequential, torch.Tensor]
     layers += _last(draw, layers.pop(), readout)
     stack = squat.Sequential(*layers)
     net = stack if readout is None else Network(stack, READOUT_NAMES[readout]())
-    _louder(net, draw.choice([1.0, 3.0, 6.0]))
+    louder(net, draw.choice([1.0, 3.0, 6.0]))
     steps, batch = draw.randint(1, 12), draw.randint(1, 3)
     if largest == 1:
         return net, (torch.rand(steps, batch, *shape) < draw.choice([0.1, 0.4])).float()
@@ -178,15 +179,3 @@ def _beta(draw, features):
 
 def _coin(draw):
     return draw.random() < 0.5
-
-
-@torch.no_grad()
-def _louder(net, factor):
-    """Weights large enough that neurons fire."""
-    for name, value in net.named_parameters():
-        if "weight" in name:
-            value.mul_(factor)
-    for module in net.modules():
-        if hasattr(module, "set_weight_spec"):
-            module.set_weight_spec(module.weight_spec)
-    net.eval()

@@ -292,7 +292,7 @@ def test_obstacles(name):
 def test_a_wrong_number_of_parameters_and_too_many_are_obstacles():
     weight, specs = squat.IntWeight(4), {"state": squat.Uniform(8), "adaptation_state": squat.Uniform(2)}
 
-    def found(features, **arguments):
+    def found(features, weight=weight, **arguments):
         net = squat.Sequential(squat.Linear(3, features, weight=weight), squat.ALIF(**specs, **arguments))
         return "; ".join(squat.integer.lower.obstacles(net))
 
@@ -301,6 +301,9 @@ def test_a_wrong_number_of_parameters_and_too_many_are_obstacles():
     assert (
         "its state 'u' needs a table of (2, 300, 256) entries, at most 131072 are made; train it with one decay" in text
     )
+    by_channel = squat.IntWeight(4, granularity="channel")
+    assert found(300, by_channel, beta=torch.linspace(0.1, 0.9, 300)) == text
+    assert not found(300, by_channel)
 
 
 def test_fields_are_checked():

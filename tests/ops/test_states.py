@@ -130,15 +130,8 @@ def test_compiled_loops_equal_the_reference_under_the_integer_rule(equations, dt
         assert torch.equal(ours[1], expected[1]), f"states differ: {config}"
         for code, expected_code in zip(ours[2], expected[2], strict=True):
             assert torch.equal(code, expected_code)
-        named = zip(inputs, gradients(*ours[:2], inputs), gradients(*expected[:2], inputs), strict=True)
-        for name, gradient, wanted in named:
-            if wanted is None:
-                assert gradient is None, name
-                continue
-            error = largest_error(gradient.double(), wanted.double())
-            # The float32 reference adds up thresholds' terms of both signs in float32, the kernel in float64.
-            assert error <= (1e-10 if dtype == torch.float64 else 1e-4), f"gradient of {name}: {error:.1e}, {config}"
-            seen += int(wanted.any())
+        # The float32 reference adds up thresholds' terms of both signs in float32, the kernel in float64.
+        seen += close_gradients(ours, expected, inputs, 1e-10 if dtype == torch.float64 else 1e-4, config)
     assert seen > 40, "too few gradients that are not zero"
     assert fired > 0.5, "hardly a spike"
 
@@ -148,6 +141,20 @@ def gradients(out, last, inputs):
     by_out = torch.rand(out.shape, generator=generator).to(out) + 0.1
     by_last = torch.rand(last.shape, generator=generator).to(out) + 0.1
     return torch.autograd.grad((out * by_out).sum() + (last * by_last).sum(), list(inputs.values()), allow_unused=True)
+
+
+def close_gradients(ours, expected, inputs, tolerance, config):
+    """How many gradients are not zero; all of them must be close."""
+    seen = 0
+    named = zip(inputs, gradients(*ours[:2], inputs), gradients(*expected[:2], inputs), strict=True)
+    for name, gradient, wanted in named:
+        if wanted is None:
+            assert gradient is None, name
+            continue
+        error = largest_error(gradient.double(), wanted.double())
+        assert error <= tolerance, f"gradient of {name}: {error:.1e}, {config}"
+        seen += int(wanted.any())
+    return seen
 
 
 @each_neuron
@@ -162,14 +169,7 @@ def test_compiled_loops_equal_the_reference(equations, dtype):
         for code, expected_code, spec in zip(ours[2], expected[2], config.specs, strict=True):
             assert (code is None) == (expected_code is None) == (spec is None)
             assert code is None or torch.equal(code, expected_code)
-        named = zip(inputs, gradients(*ours[:2], inputs), gradients(*expected[:2], inputs), strict=True)
-        for name, gradient, wanted in named:
-            if wanted is None:
-                assert gradient is None, name
-                continue
-            error = largest_error(gradient.double(), wanted.double())
-            assert error <= TOLERANCE[dtype], f"gradient of {name}: {error:.1e}, {config}"
-            seen += int(wanted.any())
+        seen += close_gradients(ours, expected, inputs, TOLERANCE[dtype], config)
     assert seen > 60, "too few gradients that are not zero"
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from squat.checks import check_int
+
 
 def check_array(name: str, value: Any, dtype: Any, shape: tuple[int | None, ...]) -> np.ndarray:
     """`value` if it is an array of this dtype and shape (None stands for any size of at least 1), else an error.
@@ -28,3 +30,17 @@ def check_array(name: str, value: Any, dtype: Any, shape: tuple[int | None, ...]
         wanted_text = ", ".join("any" if wanted is None else str(wanted) for wanted in shape)
         raise ValueError(f"{name}: shape {value.shape}, expected ({wanted_text})")
     return value
+
+
+def check_accumulator(codes: int, bound: Any, bias: Any, shift: Any) -> None:
+    """Refuse what no accumulator is made of: boundaries of so many codes in rows, sorted, a bias or None, a shift.
+
+    Raises:
+        TypeError, ValueError: for another dtype, shape, order or range.
+    """
+    check_array("bound", bound, np.int32, (None, codes - 1))
+    if bias is not None:
+        check_array("bias", bias, np.int32, (None,))
+    if (np.diff(bound.astype(np.int64), axis=1) < 0).any():
+        raise ValueError("bound: expected every row in rising order")
+    check_int("shift", shift, 0, 16)

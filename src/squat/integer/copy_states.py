@@ -44,6 +44,8 @@ def copy_states(
     tables: Any = quantizers(config, theta, torch.float64)
     states: list[SummedState | ComputedState] = []
     for k, grid in enumerate(made):
+        if grid is not None and own > 1:
+            _check_entries(config, k, tuple(grid.table.shape))
         states.append(_computed(config, k, parameters, tables) if grid is None else _summed(config, k, grid, repeats))
     start = None
     if neuron.initial == "code_of_zero":
@@ -62,7 +64,6 @@ def _own_parameters(neuron: SeveralStates, neurons: int) -> int:
 
 def _summed(config: StatesConfig, k: int, grid: Grid, repeats: int) -> SummedState:
     bias = None if grid.bias is None else _array(grid.bias[::repeats], np.int32)
-    _check_entries(config, k, tuple(grid.table.shape) if len(grid.table[0]) > len(grid.bound) else ())
     return SummedState(
         _bits(config, k), grid.gain, _array(grid.table, np.int32), _array(grid.bound[::repeats], np.int32), bias,
         grid.shift,

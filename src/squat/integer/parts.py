@@ -21,7 +21,7 @@ from functools import cached_property
 import numpy as np
 
 from squat.checks import check_choice, check_int
-from squat.integer.checks import check_array
+from squat.integer.checks import check_accumulator, check_array
 from squat.integer.pools import Pool
 from squat.integer.states import States
 
@@ -64,12 +64,7 @@ class Neurons:
     def __post_init__(self) -> None:
         codes = 2 ** check_int("bits", self.bits, 1, 8)
         check_array("table", self.table, np.int32, (None, codes))
-        check_array("bound", self.bound, np.int32, (None, codes - 1))
-        if self.bias is not None:
-            check_array("bias", self.bias, np.int32, (None,))
-        if (np.diff(self.bound.astype(np.int64), axis=1) < 0).any():
-            raise ValueError("bound: expected every row in rising order")
-        check_int("shift", self.shift, 0, 16)
+        check_accumulator(codes, self.bound, self.bias, self.shift)
         check_int("first", self.first, 1, codes)
         if self.start is not None:
             check_int("start", self.start, 0, codes - 1)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from squat.checks import check_int, check_type
-from squat.integer.checks import check_array
+from squat.integer.checks import check_accumulator, check_array
 
 BEFORE, SPIKE = -1, -2
 """Sources of a `ComputedState` beside the codes of this step: its own code before, and the spike of the step before."""
@@ -53,12 +53,7 @@ class SummedState:
         for gain in self.gain:
             check_int("gain", gain, -1, 1)
         check_array("table", self.table, np.int32, (2, None, codes))
-        check_array("bound", self.bound, np.int32, (None, codes - 1))
-        if self.bias is not None:
-            check_array("bias", self.bias, np.int32, (None,))
-        if (np.diff(self.bound.astype(np.int64), axis=1) < 0).any():
-            raise ValueError("bound: expected every row in rising order")
-        check_int("shift", self.shift, 0, 16)
+        check_accumulator(codes, self.bound, self.bias, self.shift)
 
     @property
     def constants(self) -> int:
