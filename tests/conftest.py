@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import resource
+import zlib
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -24,8 +26,26 @@ hypothesis.settings.register_profile("squat", deadline=None, derandomize="CI" in
 hypothesis.settings.load_profile("squat")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what this machine cannot do, or was not asked to do, with the reason."""
+SLOW = pytest.StashKey[str]()  # what is said at the end of slow tests that were left out
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--slow`: which of the tests marked `slow` run."""
+    parser.addoption(
+        "--slow", default="none", metavar="none|all|K/N", help="slow tests to run: none, all, or the K-th part of N"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves slow tests out unless asked for, and skips, with the reason, what this machine cannot do or must not."""
+    slow = config.option.slow
+    if slow == "none" and "slow" in config.option.markexpr:
+        slow = "all"  # pytest -m slow
+    left = [item for item in items if item.get_closest_marker("slow") and not _wanted(slow, item.nodeid)]
+    if out := set(left):
+        items[:] = [item for item in items if item not in out]
+        config.hook.pytest_deselected(items=left)
+        config.stash[SLOW] = f"{len(left)} slow tests left out (--slow={slow}); --slow=all runs them"
     lacking = {
         "gpu": None if torch.cuda.is_available() else "needs a CUDA device",
         "network": None if os.environ.get("SQUAT_NETWORK") == "1" else "downloads; set SQUAT_NETWORK=1 to run it",
@@ -34,6 +54,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in lacking.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _wanted(slow: str, name: str) -> bool:
+    """Whether a slow test runs. Its part of N follows from its name, so that it is the same on every machine."""
+    if slow in ("none", "all"):
+        return slow == "all"
+    part, _, parts = slow.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise pytest.UsageError(f"--slow={slow}: expected none, all, or K/N with K from 1 to N, such as 1/4")
+    return zlib.crc32(name.encode()) % int(parts) == int(part) - 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What was left out, and what the run cost, since the time by the clock depends on what else the machine does."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    seconds = sum(one.ru_utime + one.ru_stime for one in used)
+    if SLOW in config.stash:
+        terminalreporter.write_line(config.stash[SLOW])
+    terminalreporter.write_line(f"processor time: {seconds:.0f} s ({seconds / 60:.1f} minutes)")
 
 
 # Tensors in tests are small: threads would only wait for each other. What depends on their number sets it itself.

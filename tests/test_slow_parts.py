@@ -1,0 +1,33 @@
+"""The parts of the slow tests that `.ci/run` takes in turns."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def collected(*arguments: str) -> set[str]:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/train/test_resume.py", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 5):  # 5: nothing collected
+        raise ValueError(done.stderr)
+    return {line for line in done.stdout.splitlines() if "::" in line}
+
+
+def test_the_parts_hold_every_slow_test_once():
+    slow = collected("-m", "slow")
+    parts = [collected("-m", "slow", f"--slow={k}/2") for k in (1, 2)]
+    assert slow
+    assert parts[0] | parts[1] == slow
+    assert not parts[0] & parts[1]
+    assert not collected() & slow
+
+
+def test_an_unknown_part_is_refused():
+    with pytest.raises(ValueError, match=r"--slow=3/2: expected none, all, or K/N with K from 1 to N"):
+        collected("--slow=3/2")
