@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from squat.ablation.cells import CELLS
 from squat.ablation.config import AblationConfig
 from squat.checks import check_choice
+
+if TYPE_CHECKING:
+    from squat.quant.spec import StateSpec
+    from squat.quant.weight import IntWeight
+    from squat.train.config import RunConfig
 
 ALL_CELLS = (
     "float", "state-ptq", "squat", "weight-ptq", "ptq", "squat+weight-ptq", "qat", "qat+state-ptq", "qat+squat",
@@ -153,6 +160,45 @@ PRESETS: dict[str, Callable[[], AblationConfig]] = {
     "fashion": fashion,
     "nmnist": nmnist,
 }
+
+
+DEFAULTS: dict[tuple[str, str, str], str] = {
+    ("spoken_digits", "recurrent", "RLIF"): "digits",
+    ("spoken_digits", "recurrent", "RCubaLIF"): "digits-rcubalif",
+    ("spoken_digits", "recurrent", "RALIF"): "digits-ralif",
+    ("fashion_mnist", "feedforward", "LIF"): "fashion",
+    ("nmnist_small", "conv", "LIF"): "nmnist",
+}
+"""The preset that a single run takes its settings from, by data, architecture and neuron; the first row of some data is
+their default."""
+
+
+def default_preset(data: str, architecture: str | None = None, neuron: str | None = None) -> str | None:
+    """The first preset in `DEFAULTS` on these data, with the architecture and the neuron if they are given, or None.
+
+    Example:
+        >>> default_preset("spoken_digits"), default_preset("spoken_digits", neuron="RALIF"), default_preset("mine.npz")
+        ('digits', 'digits-ralif', None)
+    """
+    asked = (data, architecture, neuron)
+    return next(
+        (name for row, name in DEFAULTS.items() if all(a in (None, b) for a, b in zip(asked, row, strict=True))), None
+    )
+
+
+def trained_run(config: AblationConfig, weights: IntWeight | None, states: StateSpec | None) -> tuple[str, RunConfig]:
+    """The cell that trains with these specs, and its run: the base with the specs and the cell's learning rate.
+
+    Example:
+        >>> cell, run = trained_run(digits(), None, None)
+        >>> cell, run.train.learning_rate
+        ('float', 0.004)
+    """
+    sources = ("float" if weights is None else "qat", "float" if states is None else "squat")
+    cell = next(cell for cell in CELLS.values() if (cell.weights, cell.states) == sources)
+    rate = config.learning_rates.get(cell.name, config.base.train.learning_rate)
+    network = replace(config.base.network, weights=weights, states=states)
+    return cell.name, replace(config.base, network=network, train=replace(config.base.train, learning_rate=rate))
 
 
 def preset(name: str) -> AblationConfig:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from squat.cli import output, specs
-from squat.cli.networks import shape_of
+from squat.cli.networks import changed_data, check_form, shape_of
 from squat.cli.report import figures, numbers, print_files, print_results, print_verdicts
 
 if TYPE_CHECKING:
@@ -73,15 +73,17 @@ def _experiment(
 ) -> AblationConfig:
     from squat.ablation import AblationConfig
     from squat.ablation import preset as find
-    from squat.train import DataConfig
+    from squat.data import load
 
     found = find(preset) if config is None else AblationConfig.from_json(output.read_json(config))
     base = replace(found.base, train=replace(found.base.train, **{k: v for k, v in training.items() if v is not None}))
     if data is None and not options:
         return replace(found, base=base)
     name = base.data.name if data is None else data
-    chosen = DataConfig(name, specs.key_values("--data-option", options or []))
-    network = replace(base.network, **shape_of(chosen))
+    chosen = changed_data(base.data, data, specs.key_values("--data-option", options or []))
+    dataset = load(chosen.name, **chosen.arguments)
+    check_form(base.network.architecture, dataset)
+    network = replace(base.network, **shape_of(dataset))
     # Another data set is another experiment, with a folder and a row of tables of its own.
     label = f"{found.name}-{Path(name).stem}" if data is not None else found.name
     # Options of its own say which part of the data is meant, for every seed.

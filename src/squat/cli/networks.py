@@ -9,6 +9,7 @@ from squat.cli import output, specs
 
 if TYPE_CHECKING:
     from squat.data import Dataset
+    from squat.train import DataConfig
 
 NETWORK_NAME = "network.safetensors"
 """Name of the network in a folder that `squat train` writes."""
@@ -66,11 +67,42 @@ def check_fits(net: Any, dataset: Dataset) -> None:
         raise ValueError(f"data {dataset.name} have {dataset.classes} classes, the network only {classes}")
 
 
-def shape_of(data: Any) -> dict[str, Any]:
-    """What the data of a `DataConfig` fix of a `NetworkConfig`."""
-    from squat.data import load
+def changed_data(config: DataConfig, name: str | None, options: dict[str, Any]) -> DataConfig:
+    """The data of a config with other options, or other data, of which the config's options say nothing."""
+    from squat.train import DataConfig
 
-    dataset = load(data.name, **data.arguments)
+    if name is None or name == config.name:
+        return DataConfig(config.name, {**config.arguments, **options})
+    return DataConfig(name, options)
+
+
+def has_images(dataset: Dataset) -> bool:
+    """Whether a step is an image `[C, H, W]`, not flat features `[C]`."""
+    return len(dataset.input_shape) > 1
+
+
+def check_form(architecture: str, dataset: Dataset) -> None:
+    """Refuse images for networks that take flat features, and flat features for convolutions.
+
+    Raises:
+        ValueError: with both ways out.
+    """
+    if has_images(dataset) == (architecture == "conv"):
+        return
+    shape = " x ".join(map(str, dataset.input_shape))
+    if has_images(dataset):
+        raise ValueError(
+            f"data {dataset.name} are images of {shape}, and {architecture} networks take flat features: use "
+            "convolutions (squat train --conv), or flat data (--data-option layout=flat, where the data have it)"
+        )
+    raise ValueError(
+        f"data {dataset.name} have {shape} flat features, and convolutions take images: leave out --conv, or use "
+        "images (--data-option layout=image, where the data have it)"
+    )
+
+
+def shape_of(dataset: Dataset) -> dict[str, Any]:
+    """What data fix of a `NetworkConfig`."""
     shape = dataset.input_shape
     return {
         "inputs": shape[0] if len(shape) == 1 else tuple(shape),

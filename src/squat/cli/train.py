@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from squat.cli import output, specs
-from squat.cli.networks import NETWORK_NAME, shape_of
+from squat.cli.networks import NETWORK_NAME
+from squat.cli.settings import Given, Settings, settle
 
 if TYPE_CHECKING:
     from squat.train import RunConfig
@@ -25,6 +25,7 @@ def train(
     hidden: Annotated[str | None, typer.Option(help="Neurons of the hidden layers, as 128 or 128,64.")] = None,
     recurrent: Annotated[bool, typer.Option("--recurrent", help="Recurrent hidden layers.")] = False,
     neuron: Annotated[str | None, typer.Option(help="Of recurrent layers: RLIF, RCubaLIF or RALIF.")] = None,
+    feedforward: Annotated[bool, typer.Option("--feedforward", help="Hidden layers without recurrence.")] = False,
     conv: Annotated[bool, typer.Option("--conv", help="Convolutions, for data of images (layout=image).")] = False,
     weights: Annotated[str | None, typer.Option(help="BITS[,KEY=VALUE] or float.")] = None,
     states: Annotated[str | None, typer.Option(help="NAME:BITS[,KEY=VALUE] or float.")] = None,
@@ -41,67 +42,45 @@ def train(
 ) -> None:
     """Train one network; the same command again continues a run that was interrupted.
 
-    What is not given is as in the ablation preset on the same data, and written to config.json in the folder.
+    What is not given is as in --config, or else as in the ablation preset on the same data, or else a plain default.
+    What was chosen, from where, and what options changed of it is printed; config.json in the folder has it all.
 
-    Example: squat train --recurrent --weights 4 --states threshold_centered:4 --epochs 20 --out runs/digits
+    Example: squat train --epochs 5 --out runs/digits
+
+    Example: squat train --recurrent --weights 4 --states threshold_centered:4 --epochs 5 --out runs/digits4
     """
+    flags = {"recurrent": recurrent, "feedforward": feedforward, "conv": conv}
+    asked = [name for name, wanted in flags.items() if wanted]
+    if len(asked) > 1:
+        raise ValueError(f"{' and '.join(f'--{name}' for name in asked)}: expected one of them")
+    # Only recurrent layers have a choice of neurons.
+    architecture = asked[0] if asked else None if neuron is None else "recurrent"
     network = {
+        "architecture": architecture,
+        "neuron": neuron,
         "hidden": None if hidden is None else specs.integers("--hidden", hidden),
         "readout": readout,
         "beta": beta,
-        "architecture": "recurrent" if recurrent else "conv" if conv else None,
-        "neuron": neuron,
     }
-    if recurrent and conv:
-        raise ValueError("--recurrent and --conv: expected one of them")
-    training = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "threads": threads}
+    # Here None is a value: float.
     quantized: dict[str, Any] = {} if weights is None else {"weights": specs.weight_spec(weights)}
     quantized |= {} if states is None else {"states": specs.state_spec(states)}
-    run = _base(config, data, data_option, _given(network))
-    run = replace(run, network=replace(run.network, **quantized), train=replace(run.train, **_given(training)))
-    _train(run if seed is None else replace(run, seed=seed), out, tensorboard, overwrite, as_json)
-
-
-def _base(config: Path | None, data: str | None, options: list[str] | None, network: dict[str, Any]) -> RunConfig:
-    """The run of the config file, or the defaults, on the data and with the network settings that were given."""
-    from squat.train import DataConfig, RunConfig
-
-    if config is None:
-        network = {"architecture": "feedforward", **network}
-        run = _defaults(data or DataConfig().name, network["architecture"])
-    else:
-        run = RunConfig.from_json(output.read_json(config))
-    if data is not None or options:
-        name = run.data.name if data is None else data
-        run = replace(run, data=DataConfig(name, specs.key_values("--data-option", options or [])))
-    if config is None or data is not None or options:
-        network = {**shape_of(run.data), **network}
-    return replace(run, network=replace(run.network, **network))
-
-
-def _defaults(data: str, architecture: str) -> RunConfig:
-    """The base run of the ablation preset on these data (the last one that has it), or the plain defaults.
-
-    What a preset says of convolutions (feature maps, images as inputs) says nothing of flat networks, and vice versa.
-    """
-    from squat.ablation import PRESETS
-    from squat.train import RunConfig
-
-    bases = [make().base for make in PRESETS.values()]
-    alike = [base for base in bases if (base.network.architecture == "conv") == (architecture == "conv")]
-    return next((base for base in reversed(alike) if base.data.name == data), RunConfig())
+    training = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "threads": threads}
+    given = Given({**_given(network), **quantized}, _given(training), seed)
+    settings = settle(config, data, specs.key_values("--data-option", data_option or []), given)
+    _train(settings, out, tensorboard, overwrite, as_json)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _train(run: RunConfig, out: Path, tensorboard: bool, overwrite: bool, as_json: bool) -> None:
-    from squat.data import load
+def _train(settings: Settings, out: Path, tensorboard: bool, overwrite: bool, as_json: bool) -> None:
     from squat.train import evaluate, fit
 
-    dataset = load(run.data.name, **run.data.arguments)
+    run, dataset = settings.run, settings.data
     _claim(run, out, overwrite)
+    output.say(str(settings))
     result = fit(run, out, data=dataset, progress=not as_json, resume=not overwrite, tensorboard=tensorboard)
     test = None
     if len(dataset.test):
@@ -114,6 +93,7 @@ def _train(run: RunConfig, out: Path, tensorboard: bool, overwrite: bool, as_jso
         "test_accuracy": test,
         "epochs": len(result.history),
         "seconds": round(result.seconds, 3),
+        "settings": settings.to_json(),
     }
     if as_json:
         output.print_json(document)
