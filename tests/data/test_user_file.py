@@ -82,9 +82,23 @@ def test_events_are_binned(write):
 
 
 def test_events_past_the_last_step_are_told(write):
-    data = load(write(events()), steps=2, bin_ms=10)
-    assert "20 of 40 events lie past the last step" in data.description
+    path = write(events())
+    with pytest.raises(ValueError, match=r"20 of 40 events \(50 %\) in 20 of 20 recordings .* more than 10% of the ev"):
+        load(path, steps=2, bin_ms=10)
+    data = load(path, steps=2, bin_ms=10, accept_loss=True)
+    told = "20 of 40 events (50 %) in 20 of 20 recordings (100 %) past the last of 2 steps of 10 ms, and left out"
+    assert data.notes == [told]
     assert data.input_shape == (3,)
+
+
+def test_labels_from_1_leave_a_class_unused_and_that_is_said(write):
+    data = load(write(dense(label=LABEL + 1)))
+    assert data.classes == 3
+    assert data.notes == [
+        "no training sample of 1 of 3 classes (0): labels start at 1; number them from 0, or leave class 0 unused"
+    ]
+    assert load(write(dense(label=LABEL * 2))).notes == ["no training sample of 1 of 3 classes (1)"]
+    assert load(write(dense())).notes == []
 
 
 def test_times_may_be_seconds(write):
@@ -102,6 +116,7 @@ def test_samples_are_dealt_by_class_where_the_file_does_not_say(write):
 
 def test_classes_may_be_more_than_the_labels(write):
     assert load(write(dense(classes=7))).classes == 7
+    assert load(write(dense(label=LABEL * 999, classes=1000))).classes == 1000
     assert load(write(dense(label=np.zeros(N, dtype=int)))).classes == 2
 
 
@@ -124,11 +139,16 @@ BAD = {
     "label short": (dense(label=LABEL[:-1]), r"`label`: 19 values; expected 20 integers, the class of each sample"),
     "label float": (dense(label=LABEL + 0.5), r"`label`: dtype float64 and shape \(20,\); expected 20 integers"),
     "label axes": (dense(label=LABEL[:, None]), r"`label`: dtype int64 and shape \(20, 1\)"),
-    "label negative": (dense(label=LABEL - 1), r"`label`: values from -1 to 0; expected 0 to 1"),
+    "label negative": (dense(label=LABEL - 1), r"`label`: values from -1 to 0; expected 20 integers, .* from 0 on"),
     "label high": (
         dense(label=LABEL * 3, classes=3),
-        r"`label`: values from 0 to 3; expected 0 to 2 \(`classes` - 1\)",
+        r"`label`: 3, of sample 1; expected 0 to 2 \(`classes` - 1\)",
     ),
+    "label huge": (
+        dense(label=np.append(LABEL[1:], 2**62)),
+        r"`label`: 4611686018427387904, of sample 19; expected small integers, .* which 20 samples do not suggest\)",
+    ),
+    "label that is a date": (dense(label=LABEL + 20240131), r"`label`: 20240132, of sample 1; .* \(number the classes"),
     "classes": (dense(classes=1), r"`classes`: 1; expected one integer >= 2"),
     "classes float": (dense(classes=2.0), r"`classes`: dtype float64 and shape \(\); expected one integer"),
     "split values": (dense(split=np.full(N, 3)), r"`split`: 20 integers with the values 3; expected 20 integers: 0 tr"),

@@ -30,8 +30,10 @@ def data(
     if as_json:
         output.print_json(description)
         return
+    notes = description.pop("notes")
+    del description["coverage"]  # the first of the notes says it
     rows = [(key.replace("_", " "), _text(value)) for key, value in description.items()]
-    output.print_table(("property", "value"), rows, title=f"data {name}")
+    output.print_table(("property", "value"), [*rows, *(("note", note) for note in notes)], title=f"data {name}")
     if Path(name).is_file():
         typer.echo(f"{name} is in order; every verb takes it as --data {name}")
 

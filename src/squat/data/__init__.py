@@ -7,16 +7,23 @@ and "cifar10_dvs", which are streamed from their original files; or the path of 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from squat.checks import check_type
 from squat.data import cifar10_dvs, dvs_gesture, fashion_mnist, heidelberg, nmnist, nmnist_files, spoken_digits
+from squat.data.coverage import LARGEST_LOSS, Coverage
 from squat.data.dataset import Dataset, Entry, Split
 from squat.data.sources import find
 from squat.data.user_arrays import READERS
-from squat.data.user_file import load_user_file
+from squat.data.user_file import load_user_file, options_for
 
-__all__ = ["DATASETS", "Dataset", "Entry", "Split", "catalogue", "load"]
+__all__ = ["DATASETS", "INPUT_OPTIONS", "Coverage", "Dataset", "Entry", "Split", "catalogue", "load", "options_of"]
+
+INPUT_OPTIONS = ("bin_ms", "steps", "channels", "height", "layout", "mode")
+"""Options that fix what an input means, whatever data it comes from: a network needs those that it was trained with."""
 
 DATASETS: dict[str, Entry] = {
     "spoken_digits": spoken_digits.ENTRY,
@@ -31,11 +38,13 @@ DATASETS: dict[str, Entry] = {
 """Data sets by name. Another one is a file with an `ENTRY` like these, and a row here."""
 
 
-def load(name_or_path: str | Path, **options: Any) -> Dataset:
+def load(name_or_path: str | Path, *, accept_loss: bool = False, **options: Any) -> Dataset:
     """Load a data set by name, or the user's own from a file.
 
     Args:
         name_or_path: a key of `DATASETS`, or the path of an `.npz`, `.h5` or `.hdf5` file.
+        accept_loss: take data of which binning leaves little. Otherwise a user's file of which more than a tenth of the
+            events lies past the last step is refused, and any data of which more than half of the recordings are empty.
         options: keywords of the data set's own loader, such as `channels=700` or `mode="sequential"`.
 
     Returns:
@@ -43,7 +52,7 @@ def load(name_or_path: str | Path, **options: Any) -> Dataset:
 
     Raises:
         TypeError: an option the data set does not have, or one of the wrong type.
-        ValueError: an unknown name, an option out of range, a missing or damaged file.
+        ValueError: an unknown name, an option out of range, a missing or damaged file, too many events cut.
 
     Example:
         >>> load("spoken_digits", split="take", steps=50).test.inputs.steps
@@ -53,18 +62,59 @@ def load(name_or_path: str | Path, **options: Any) -> Dataset:
         ValueError: data 'spoken_digit': expected one of spoken_digits, fashion_mnist, nmnist_small, shd, ...
     """
     name = str(name_or_path)
-    if name in DATASETS:
-        loader = DATASETS[name].load
-    elif Path(name).suffix.lower() in READERS:
-        loader = load_user_file
-    else:
-        raise ValueError(
-            f"data {name!r}: expected one of {', '.join(DATASETS)}, or the path of a file ending in .npz, .h5 or .hdf5"
-        )
-    accepted = [key for key, one in inspect.signature(loader).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    accepted = _keywords(_loader(name))
+    check_type("accept_loss", accept_loss, bool, "True or False")
     if unknown := [key for key in options if key not in accepted]:
-        raise TypeError(f"data {name!r} has no option {', '.join(unknown)}: expected {', '.join(accepted)}")
-    return loader(**options) if name in DATASETS else load_user_file(name, **options)
+        raise TypeError(
+            f"data {name!r} has no option {', '.join(unknown)}: expected {', '.join(accepted)}, accept_loss"
+        )
+    own = name not in DATASETS
+    dataset = load_user_file(name, **options) if own else DATASETS[name].load(**options)
+    if dataset.coverage is not None and not accept_loss:
+        dataset.coverage.check(name, LARGEST_LOSS if own else 1.0)
+    return replace(dataset, options=_input_options(dataset, {**accepted, **options}))
+
+
+def options_of(name_or_path: str | Path) -> tuple[str, ...]:
+    """The options that `load` takes for these data; for a user's file those that fit its layout.
+
+    Raises:
+        ValueError: an unknown name, a missing or damaged file.
+
+    Example:
+        >>> options_of("nmnist_small")
+        ('steps', 'height', 'layout', 'fold')
+    """
+    name = str(name_or_path)
+    loader = _loader(name)
+    return options_for(name) if loader is load_user_file else tuple(_keywords(loader))
+
+
+def _loader(name: str) -> Callable[..., Dataset]:
+    if name in DATASETS:
+        return DATASETS[name].load
+    if Path(name).suffix.lower() in READERS:
+        return load_user_file
+    raise ValueError(
+        f"data {name!r}: expected one of {', '.join(DATASETS)}, or the path of a file ending in .npz, .h5 or .hdf5"
+    )
+
+
+def _keywords(loader: Callable[..., Dataset]) -> dict[str, Any]:
+    """Options of a loader with their defaults."""
+    return {
+        key: one.default for key, one in inspect.signature(loader).parameters.items() if one.kind is one.KEYWORD_ONLY
+    }
+
+
+def _input_options(dataset: Dataset, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that fix what an input means, as they were in the end."""
+    found = {key: options[key] for key in INPUT_OPTIONS if options.get(key) is not None}
+    if dataset.coverage is not None:
+        found |= {"bin_ms": float(dataset.coverage.bin_ms), "steps": dataset.steps}
+    elif dataset.name in DATASETS and "steps" in options:
+        found["steps"] = dataset.steps
+    return found
 
 
 def catalogue() -> list[dict[str, Any]]:

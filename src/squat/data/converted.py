@@ -19,6 +19,7 @@ from torch import Tensor
 
 from squat.atomic import atomic_path
 from squat.data import sources
+from squat.data.coverage import coverage
 from squat.data.dataset import Dataset, cut
 from squat.data.event_file import EventFile, locate_array
 from squat.data.readers import read_h5
@@ -150,6 +151,8 @@ def stream_converted(
     labels = torch.from_numpy(arrays["label"])
     ticks = bin_ms / 1000 / MICROSECOND
     stream = EventStream(events, torch.arange(len(labels)), grid, steps, ticks, layout)
+    covered = coverage(events.mapped()[0], events.offsets, steps=steps, ticks_per_bin=ticks, bin_ms=bin_ms)
     train, validation, test = cut(stream, labels, torch.from_numpy(arrays["split"])).values()
     name = texts.pop("name")
-    return Dataset(name, train, validation, test, classes=classes, input_max=1, input_scale=1.0, **texts)
+    spikes: dict[str, Any] = {"input_max": 1, "input_scale": 1.0, **texts}
+    return Dataset(name, train, validation, test, classes=classes, coverage=covered, **spikes)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from squat.data.coverage import Coverage
 from squat.data.inputs import Inputs
 from squat.data.sources import Original, Source
 from squat.data.stream import EventStream
@@ -98,6 +99,9 @@ class Dataset:
         split_rule: which samples are in which part.
         licence: licence of the data.
         source: the file they were read from.
+        coverage: what binning left of the recordings; None where nothing was binned.
+        options: options of the loader that fix what an input means, such as `steps` and `bin_ms`, defaults included;
+            a network keeps those it was trained with.
 
     Example:
         >>> from squat.data import load
@@ -117,6 +121,8 @@ class Dataset:
     split_rule: str
     licence: str
     source: str
+    coverage: Coverage | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -132,6 +138,12 @@ class Dataset:
     def parts(self) -> dict[str, Split]:
         """The parts by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on what was cut and what a reader may not expect; every verb that reads the data says them."""
+        found = [] if self.coverage is None else [str(self.coverage)]
+        return found + _unseen(self.train.labels, self.classes)
 
     def require(self, *parts: str) -> None:
         """Raise ValueError if one of the named parts has no samples (a user's file may leave some out)."""
@@ -162,7 +174,23 @@ class Dataset:
             "input_scale": self.input_scale,
             "density": {part: round(split.inputs.density(), 6) for part, split in self.parts.items()},
             "bytes_in_memory": sum(split.inputs.nbytes for split in self.parts.values()),
+            "coverage": None if self.coverage is None else self.coverage.to_json(),
+            "notes": self.notes,
         }
+
+
+def _unseen(labels: Tensor, classes: int) -> list[str]:
+    """A sentence on classes without a training sample, if there are any; labels that start at 1 leave class 0 so."""
+    if len(labels) == 0:
+        return []
+    seen = torch.unique(labels)
+    missing = torch.arange(classes)[~torch.isin(torch.arange(classes), seen)].tolist()
+    if not missing:
+        return []
+    listed = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+    low = int(seen[0])
+    start = f": labels start at {low}; number them from 0, or leave class 0 unused" if low > 0 else ""
+    return [f"no training sample of {len(missing)} of {classes} classes ({listed}){start}"]
 
 
 @dataclass(frozen=True)
@@ -182,7 +210,7 @@ class Entry:
     files: tuple[Source | Original, ...] = ()
 
 
-def cut(inputs: Inputs, labels: Tensor, part: Tensor) -> dict[str, Split]:
+def cut(inputs: Inputs, labels: Tensor, part: Tensor) -> dict[str, Any]:
     """Cut samples into the three parts.
 
     Args:

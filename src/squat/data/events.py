@@ -9,6 +9,8 @@ from squat.data.inputs import STEPS_PER_BYTE, PackedSpikes, pack_spikes
 
 CELLS_AT_ONCE = 1 << 22
 """Unpacked cells (one byte each) that are held at a time while packing."""
+LAST_BIN = 2.0**62
+"""Later bins than int64 holds count as this one."""
 
 
 def whole_ticks(ticks_per_bin: float) -> int:
@@ -36,52 +38,43 @@ def bin_of(times: np.ndarray, ticks_per_bin: float) -> np.ndarray:
         if times.dtype.kind in "iu":
             return times.astype(np.int64) // whole
         ticks_per_bin = float(whole)
-    return np.floor_divide(times.astype(np.float64), ticks_per_bin).astype(np.int64)
+    bins = np.floor_divide(times.astype(np.float64), ticks_per_bin)
+    return np.minimum(bins, LAST_BIN).astype(np.int64)
 
 
 def bin_events(
     times: np.ndarray, units: np.ndarray, offsets: np.ndarray, *, steps: int, channels: int, ticks_per_bin: float
-) -> tuple[PackedSpikes, int]:
+) -> PackedSpikes:
     """Binary frames of recordings given as events; several events in one cell are one spike.
 
     Args:
         times: `[E]`, numbers >= 0, in ticks since the start of the recording.
         units: `[E]`, integers in `0 .. channels-1`.
         offsets: `[N + 1]`, integers: events of recording n are `offsets[n] : offsets[n+1]`.
-        steps: bins `T` to keep; later events are dropped.
+        steps: bins `T` to keep; later events are dropped (`squat.data.coverage` counts them).
         channels: number of channels `C`.
         ticks_per_bin: width of a bin in ticks.
 
     Returns:
-        The frames `[N, T, C]`, packed, and the number of dropped events.
+        The frames `[N, T, C]`, packed.
 
     Example:
         >>> times, units, offsets = np.array([0, 5, 11, 40]), np.array([0, 0, 1, 1]), np.array([0, 2, 4])
-        >>> spikes, dropped = bin_events(times, units, offsets, steps=2, channels=2, ticks_per_bin=10)
-        >>> spikes.gather(torch.arange(2)).tolist(), dropped
-        ([[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]], 1)
+        >>> spikes = bin_events(times, units, offsets, steps=2, channels=2, ticks_per_bin=10)
+        >>> spikes.gather(torch.arange(2)).tolist()
+        [[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]]
     """
     samples = len(offsets) - 1
     padded = -(-steps // STEPS_PER_BYTE) * STEPS_PER_BYTE
     packed = np.empty((samples, padded // STEPS_PER_BYTE, channels), dtype=np.uint8)
     chunk = max(1, CELLS_AT_ONCE // (padded * channels))
-    dropped = 0
     for first in range(0, samples, chunk):
         last = min(first + chunk, samples)
         events = slice(int(offsets[first]), int(offsets[last]))
         step = bin_of(times[events], ticks_per_bin)
-        late = step >= steps
         cell = np.repeat(np.arange(last - first) * padded, np.diff(offsets[first : last + 1]))
         cell = (cell + step) * channels + units[events].astype(np.int64)
-        if lost := int(np.count_nonzero(late)):
-            dropped += lost
-            cell = cell[~late]
         frames = np.zeros((last - first, padded, channels), dtype=np.uint8)
-        frames.reshape(-1)[cell] = 1
+        frames.reshape(-1)[cell[step < steps]] = 1
         packed[first:last] = pack_spikes(torch.from_numpy(frames)).values.numpy()
-    return PackedSpikes(torch.from_numpy(packed), steps), dropped
-
-
-def dropped_note(dropped: int, events: int) -> str:
-    """A sentence about events past the last step, for a data set's description; empty if there are none."""
-    return f" {dropped:,} of {events:,} events lie past the last step and are left out." if dropped else ""
+    return PackedSpikes(torch.from_numpy(packed), steps)

@@ -142,10 +142,14 @@ class PackedSpikes(BytesInMemory):
         torch.ne(packed & masks, 0, out=unpacked)
         return unpacked.flatten(0, 1)[: self.steps]
 
+    def counts(self) -> Tensor:
+        """Spikes of each sample, int64 `[N]`."""
+        flat = self.values.flatten(1)
+        return torch.stack([torch.count_nonzero(flat & mask, dim=1) for mask in _bit_masks(1)]).sum(0)
+
     def density(self) -> float:
         cells = self.values.numel() // max(self.values.shape[1], 1) * self.steps
-        ones = sum(int(torch.count_nonzero(self.values & mask)) for mask in _bit_masks(1))
-        return ones / cells if cells else 0.0
+        return int(self.counts().sum()) / cells if cells else 0.0
 
     def first(self, steps: int) -> PackedSpikes:
         """The same samples cut after `steps` steps (1 to `self.steps`)."""

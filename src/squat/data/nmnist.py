@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from squat.checks import check_choice, check_int
+from squat.data.coverage import Coverage, coverage
 from squat.data.dataset import Dataset, Entry, cut
-from squat.data.events import bin_events, dropped_note
+from squat.data.events import bin_events
 from squat.data.inputs import PackedSpikes
 from squat.data.readers import read_npz
 from squat.data.sources import Source, locate
@@ -57,7 +58,7 @@ def load_nmnist(*, steps: int = 20, height: int = SIDE, layout: str = "flat", fo
     check_choice("layout", layout, ("flat", "image"))
     check_int("fold", fold, 0, FOLDS - 1)
     path = locate(FILE)
-    spikes, labels, note = _frames(path, steps, height)
+    spikes, labels, covered = _frames(path, steps, height)
     if layout == "image":
         spikes = PackedSpikes(spikes.values.unflatten(2, (POLARITIES, height, height)), steps)
     return Dataset(
@@ -67,10 +68,11 @@ def load_nmnist(*, steps: int = 20, height: int = SIDE, layout: str = "flat", fo
         input_max=1,
         input_scale=1.0,
         description=f"Handwritten digits seen by an event camera, 2 x {height} x {height}, {steps} steps over "
-        f"{WINDOW_US // 1000} ms, any event is 1.{note}",
+        f"{WINDOW_US // 1000} ms, any event is 1.",
         split_rule=f"all 1,100 pooled; fold {fold} of {FOLDS} stratified folds is test, 1/8 of the rest validation",
         licence=LICENCE,
         source=str(path),
+        coverage=covered,
     )
 
 
@@ -84,7 +86,7 @@ def fold_parts(labels: torch.Tensor, fold: int) -> torch.Tensor:
     return part
 
 
-def _frames(path: Path, steps: int, height: int) -> tuple[PackedSpikes, torch.Tensor, str]:
+def _frames(path: Path, steps: int, height: int) -> tuple[PackedSpikes, torch.Tensor, Coverage]:
     names = ("x", "y", "p", "t", "offsets", "labels")
     arrays, _ = read_npz(path, [f"{part}_{name}" for part in ("train", "test") for name in names])
     x, y, p, t, labels = (
@@ -93,10 +95,10 @@ def _frames(path: Path, steps: int, height: int) -> tuple[PackedSpikes, torch.Te
     offsets = np.concatenate([arrays["train_offsets"], arrays["test_offsets"][1:] + len(arrays["train_t"])])
     block = SIDE // height
     units = (p.astype(np.int64) * height + y // block) * height + x // block
-    spikes, dropped = bin_events(
-        t, units, offsets, steps=steps, channels=POLARITIES * height**2, ticks_per_bin=WINDOW_US / steps
-    )
-    return spikes, torch.from_numpy(labels).long(), dropped_note(dropped, len(t))
+    width = WINDOW_US / steps
+    spikes = bin_events(t, units, offsets, steps=steps, channels=POLARITIES * height**2, ticks_per_bin=width)
+    covered = coverage(t, offsets, steps=steps, ticks_per_bin=width, bin_ms=width / 1000)
+    return spikes, torch.from_numpy(labels).long(), covered
 
 
 ENTRY = Entry(load_nmnist, SUMMARY, LICENCE, (FILE,))

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from squat.checks import check_choice, check_int, check_real
+from squat.data.coverage import Coverage, per_recording
 from squat.data.dataset import Dataset, Entry, cut
-from squat.data.events import bin_events, dropped_note
+from squat.data.events import bin_events
 from squat.data.inputs import PackedSpikes
 from squat.data.readers import read_npz
 from squat.data.sources import Source, locate
@@ -43,16 +44,17 @@ SPLIT_RULES = {
 class Recordings(NamedTuple):
     """All 3,000 recordings in frames, in the order of the 700-channel file.
 
-    `label`, `speaker` (position in `SPEAKERS`) and `take` (0-49) are uint8 `[3000]`; `events` and `dropped`
-    are int64 `[1]`: spikes in the file, and those past the last step.
+    `label`, `speaker` (position in `SPEAKERS`) and `take` (0-49) are uint8 `[3000]`; `counts`, `late` and `last` int32
+    `[3000]`: events of a recording, those past the last step, and the step of the latest.
     """
 
     spikes: PackedSpikes
     label: Tensor
     speaker: Tensor
     take: Tensor
-    events: Tensor
-    dropped: Tensor
+    counts: Tensor
+    late: Tensor
+    last: Tensor
 
 
 def load_spoken_digits(
@@ -88,39 +90,47 @@ def load_spoken_digits(
     check_int("steps", steps, 1)
     check_choice("split", split, SPLIT_RULES)
     if (channels, bin_ms) == (EMBEDDED_CHANNELS, EMBEDDED_BIN_MS) and steps <= EMBEDDED_STEPS:
-        recordings, source = _embedded(steps), f"embedded in the package ({EMBEDDED})"
+        recordings, source = _embedded(), f"embedded in the package ({EMBEDDED})"
     else:
         path = locate(FULL)
         recordings, source = bin_recordings(path, channels, bin_ms, steps), str(path)
+    covered = _coverage(recordings, steps, bin_ms)
+    spikes = recordings.spikes if steps == recordings.spikes.steps else recordings.spikes.first(steps)
     part = by_take(recordings.take) if split == "take" else by_speaker(recordings.speaker)
     return Dataset(
         name="spoken_digits",
-        **cut(recordings.spikes, recordings.label.long(), part),
+        **cut(spikes, recordings.label.long(), part),
         classes=10,
         input_max=1,
         input_scale=1.0,
-        description=f"Spoken digits as cochlear spikes: {channels} channels, steps of {bin_ms:g} ms, any spike is 1."
-        + dropped_note(int(recordings.dropped), int(recordings.events)),
+        description=f"Spoken digits as cochlear spikes: {channels} channels, steps of {bin_ms:g} ms, any spike is 1.",
         split_rule=SPLIT_RULES[split],
         licence=LICENCE,
         source=source,
+        coverage=covered,
     )
+
+
+def _coverage(recordings: Recordings, steps: int, bin_ms: float) -> Coverage:
+    """What the first steps leave of the recordings, in events, or in spikes where events have been binned before."""
+    whole = recordings.spikes
+    if steps == whole.steps:
+        return Coverage.of(recordings.counts, recordings.late, recordings.last, steps=steps, bin_ms=bin_ms)
+    counts = whole.counts()
+    late = counts - whole.first(steps).counts()
+    return Coverage.of(counts, late, recordings.last, steps=steps, bin_ms=bin_ms, counted="spikes")
 
 
 def bin_recordings(path: Path, channels: int, bin_ms: float, steps: int) -> Recordings:
     """Frames from the 700-channel file; the embedded file is `bin_recordings(path, 140, 10.0, 100)`."""
     names = ("times", "units", "offsets", "time_unit_s", "label", "speaker", "index")
     arrays, _ = read_npz(path, names)
-    spikes, dropped = bin_events(
-        arrays["times"],
-        arrays["units"] // (CHANNELS // channels),
-        arrays["offsets"],
-        steps=steps,
-        channels=channels,
-        ticks_per_bin=bin_ms / 1000 / float(arrays["time_unit_s"]),
-    )
-    label, speaker, take = (torch.from_numpy(arrays[name]) for name in ("label", "speaker", "index"))
-    return Recordings(spikes, label, speaker, take, torch.tensor([len(arrays["times"])]), torch.tensor([dropped]))
+    times, offsets, ticks = arrays["times"], arrays["offsets"], bin_ms / 1000 / float(arrays["time_unit_s"])
+    units = arrays["units"] // (CHANNELS // channels)
+    spikes = bin_events(times, units, offsets, steps=steps, channels=channels, ticks_per_bin=ticks)
+    about = (torch.from_numpy(arrays[name]) for name in ("label", "speaker", "index"))
+    counted = (torch.from_numpy(array).int() for array in per_recording(times, offsets, steps, ticks))
+    return Recordings(spikes, *about, *counted)
 
 
 def by_take(take: Tensor) -> Tensor:
@@ -139,7 +149,7 @@ def by_speaker(speaker: Tensor) -> Tensor:
     return part_of[speaker.long()]
 
 
-def _embedded(steps: int) -> Recordings:
+def _embedded() -> Recordings:
     from safetensors.torch import load
 
     content = files("squat.data").joinpath("embedded", EMBEDDED).read_bytes()
@@ -147,12 +157,7 @@ def _embedded(steps: int) -> Recordings:
         stored = load(lzma.decompress(content))
     except lzma.LZMAError as error:
         raise ValueError(f"{EMBEDDED}: damaged ({error}); it is part of the package: reinstall squat-snn") from error
-    spikes = PackedSpikes(stored.pop("spikes"), EMBEDDED_STEPS)
-    whole = Recordings(spikes, **stored)
-    if steps == EMBEDDED_STEPS:
-        return whole
-    # How many spikes lie past an earlier step is not stored, and stays unsaid.
-    return whole._replace(spikes=spikes.first(steps), dropped=torch.tensor([0]))
+    return Recordings(PackedSpikes(stored.pop("spikes"), EMBEDDED_STEPS), **stored)
 
 
 ENTRY = Entry(load_spoken_digits, SUMMARY, LICENCE, (FULL,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +65,8 @@ class UserFile:
         return value
 
 
-def open_user_file(path: Path, stream: bool = False) -> UserFile:
-    """Read the arrays of the layout out of an `.npz`, `.h5` or `.hdf5` file, all but the events if they are streamed.
+def open_user_file(path: Path, stream: bool = False, names: Collection[str] = NAMES) -> UserFile:
+    """Read the arrays `names` out of an `.npz`, `.h5` or `.hdf5` file, all but the events if they are streamed.
 
     Raises:
         ValueError: another ending (streamed: no HDF5 ending), or the file is missing or damaged.
@@ -75,4 +76,4 @@ def open_user_file(path: Path, stream: bool = False) -> UserFile:
         raise unreadable(path, f"ending {path.suffix!r}; expected one of {', '.join(READERS)}", GUIDE)
     if stream and reader is not read_h5:
         raise unreadable(path, f"stream=True with the ending {path.suffix!r}; expected .h5 or .hdf5", GUIDE)
-    return UserFile(path, *reader(path, [name for name in NAMES if not (stream and name in STREAMED)]))
+    return UserFile(path, *reader(path, [name for name in names if not (stream and name in STREAMED)]))

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from squat.checks import check_int, check_real, check_type
+from squat.data.coverage import Coverage, coverage
 from squat.data.dataset import Dataset, cut
 from squat.data.event_file import EventFile, locate_array
-from squat.data.events import bin_events, dropped_note
+from squat.data.events import bin_events
 from squat.data.inputs import Frames, Inputs, pack_spikes
 from squat.data.splits import TEST, TRAIN, VALIDATION, deal
 from squat.data.stream import EventStream, Grid
 from squat.data.user_arrays import EVENTS, INTEGERS, NUMBERS, STREAMED, UserFile, open_user_file
 
 LARGEST_INPUT = 255
+FEW_CLASSES, CLASSES_PER_SAMPLE = 100, 10
+"""More classes than this, altogether and for every sample, are taken for labels that are something else."""
 LATEST = 2**53
 """Times that are not integers are binned in float64; beyond this it no longer tells neighbouring ticks apart."""
 DEFAULT_STEPS, DEFAULT_BIN_MS = 100, 10.0
@@ -61,13 +65,11 @@ def load_user_file(
     if stream and dense:
         raise file.refuse("x", "dense, with the option `stream`", "events in `times` and `units`")
     inputs: Inputs
-    if stream:
-        inputs, largest, note = _streamed(file, steps, bin_ms), 1, " They are read batch by batch."
-    elif dense:
-        inputs, largest, note = *_dense(file, steps, bin_ms), ""
+    covered, largest = None, 1
+    if dense:
+        inputs, largest = _dense(file, steps, bin_ms)
     else:
-        inputs, note = _events(file, steps, bin_ms)
-        largest = 1
+        inputs, covered = (_streamed if stream else _events)(file, _bins(file, steps, bin_ms))
     labels, classes = _labels(file, len(inputs))
     part, rule = _parts(file, labels)
     return Dataset(
@@ -76,11 +78,22 @@ def load_user_file(
         classes=classes,
         input_max=largest,
         input_scale=float(file.scalar("input_scale", 1.0)),
-        description=f"The user's own data, {'dense' if dense else 'events'}.{note}",
+        description=f"The user's own data, {'dense' if dense else 'events'}."
+        + (" They are read batch by batch." if stream else ""),
         split_rule=rule,
         licence="the user's",
         source=str(path),
+        coverage=covered,
     )
+
+
+def options_for(path: str | Path) -> tuple[str, ...]:
+    """The options of `load_user_file` that fit what a file holds.
+
+    Raises:
+        ValueError: another ending, or the file is missing or damaged.
+    """
+    return () if "x" in open_user_file(Path(path), names=()).names else ("steps", "bin_ms", "stream")
 
 
 def _dense(file: UserFile, steps: int | None, bin_ms: float | None) -> tuple[Inputs, int]:
@@ -102,9 +115,23 @@ def _dense(file: UserFile, steps: int | None, bin_ms: float | None) -> tuple[Inp
     return inputs, max(1, int(high))
 
 
-def _events(file: UserFile, steps: int | None, bin_ms: float | None) -> tuple[Inputs, str]:
-    """Binned inputs from `times`, `units`, `offsets`, and a sentence on the events past the last step."""
-    steps, ticks = _bins(file, steps, bin_ms)
+class Bins(NamedTuple):
+    """How a file's events are binned: number of bins, milliseconds and units of the file's times in a bin."""
+
+    steps: int
+    bin_ms: float
+    ticks: float
+    unit_s: float
+
+    def coverage(self, times: np.ndarray, offsets: np.ndarray) -> Coverage:
+        """What binning leaves of these events."""
+        return coverage(
+            times, offsets, steps=self.steps, ticks_per_bin=self.ticks, bin_ms=self.bin_ms, unit_s=self.unit_s
+        )
+
+
+def _events(file: UserFile, bins: Bins) -> tuple[Inputs, Coverage]:
+    """Binned inputs from `times`, `units`, `offsets`, and what binning leaves out."""
     times = file.array("times", "iuf", (1,), "numbers in [E], in units of `time_unit_s`")
     units = file.array("units", INTEGERS, (1,), "integers in [E], one channel per event")
     if len(times) != len(units):
@@ -116,13 +143,12 @@ def _events(file: UserFile, steps: int | None, bin_ms: float | None) -> tuple[In
         came = f"values from {units.min()} to {units.max()}"
         raise file.refuse("units", came, f"0 to {channels - 1} (`channels` - 1)")
     offsets = _offsets(file, len(times))
-    spikes, dropped = bin_events(times, units, offsets, steps=steps, channels=channels, ticks_per_bin=ticks)
-    return spikes, dropped_note(dropped, len(times))
+    spikes = bin_events(times, units, offsets, steps=bins.steps, channels=channels, ticks_per_bin=bins.ticks)
+    return spikes, bins.coverage(times, offsets)
 
 
-def _streamed(file: UserFile, steps: int | None, bin_ms: float | None) -> EventStream:
+def _streamed(file: UserFile, bins: Bins) -> tuple[Inputs, Coverage]:
     """The same inputs, read when they are asked for; so is an event out of range only then found."""
-    steps, ticks = _bins(file, steps, bin_ms)
     times, units = (locate_array(file.path, name) for name in STREAMED)
     if times.length != units.length:
         raise file.refuse("units", f"{units.length} events", f"{times.length}, as many as in `times`")
@@ -131,16 +157,18 @@ def _streamed(file: UserFile, steps: int | None, bin_ms: float | None) -> EventS
     channels = file.count("channels", 1, 1)
     offsets = _offsets(file, times.length)
     events = EventFile(file.path, times, units, offsets)
-    return EventStream(events, torch.arange(len(offsets) - 1), Grid((1, 1, channels)), steps, ticks, (channels,))
+    samples, grid = torch.arange(len(offsets) - 1), Grid((1, 1, channels))
+    stream = EventStream(events, samples, grid, bins.steps, bins.ticks, (channels,))
+    return stream, bins.coverage(events.mapped()[0], offsets)
 
 
-def _bins(file: UserFile, steps: int | None, bin_ms: float | None) -> tuple[int, float]:
-    """Number of bins, and the width of one in units of the file's times."""
+def _bins(file: UserFile, steps: int | None, bin_ms: float | None) -> Bins:
     steps = check_int("steps", DEFAULT_STEPS if steps is None else steps, 1)
     bin_ms = check_real("bin_ms", DEFAULT_BIN_MS if bin_ms is None else bin_ms, 0.0, open_low=True)
     if "time_unit_s" not in file.arrays:
         raise file.refuse("time_unit_s", "missing", "one positive number, the seconds in a unit of `times`")
-    return steps, bin_ms / 1000 / file.scalar("time_unit_s", 1.0)
+    unit_s = file.scalar("time_unit_s", 1.0)
+    return Bins(steps, bin_ms, bin_ms / 1000 / unit_s, unit_s)
 
 
 def _offsets(file: UserFile, events: int) -> np.ndarray:
@@ -158,9 +186,18 @@ def _labels(file: UserFile, samples: int) -> tuple[Tensor, int]:
     label = file.array("label", INTEGERS, (1,), expected)
     if len(label) != samples:
         raise file.refuse("label", f"{len(label)} values", expected)
-    classes = file.count("classes", max(2, int(label.max()) + 1), 2)
-    if label.min() < 0 or label.max() >= classes:
-        raise file.refuse("label", f"values from {label.min()} to {label.max()}", f"0 to {classes - 1} (`classes` - 1)")
+    if label.min() < 0:
+        raise file.refuse("label", f"values from {label.min()} to {label.max()}", expected)
+    largest = int(label.argmax())
+    classes = file.count("classes", max(2, int(label[largest]) + 1), 2)
+    came = f"{label[largest]}, of sample {largest}"
+    if label[largest] >= classes:
+        raise file.refuse("label", came, f"0 to {classes - 1} (`classes` - 1)")
+    if "classes" not in file.arrays and classes > max(FEW_CLASSES, CLASSES_PER_SAMPLE * samples):
+        way_out = (
+            f"number the classes from 0, or state their number as `classes`, which {samples} samples do not suggest"
+        )
+        raise file.refuse("label", came, f"small integers, the class of each sample ({way_out})")
     return torch.from_numpy(label.astype(np.int64)), classes
 
 

@@ -50,7 +50,7 @@ class DataConfig:
         object.__setattr__(self, "options", tuple(sorted(options.items())))
 
     @property
-    def arguments(self) -> dict[str, Option]:
+    def arguments(self) -> dict[str, Any]:
         """The loader's keyword arguments."""
         return dict(self.options)
 
