@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
@@ -12,6 +11,7 @@ from typing import Any
 
 from benchmarks.cases import COPY, FLOORS, SQUAT, STACKS
 from benchmarks.targets import judge_all, plain, ratio, target_cells
+from squat.atomic import atomic_path
 
 Record = dict[str, Any]
 FILES = ("benchmark.json", "benchmark.md", "benchmark.png")
@@ -207,7 +207,6 @@ def write(record: Record, folder: Path) -> list[Path]:
         lambda path: draw(record).savefig(path, dpi=130, format="png"),
     )
     for name, make in zip(FILES, makers, strict=True):
-        draft = folder / f".{name}.{os.getpid()}"
-        make(draft)
-        os.replace(draft, folder / name)
+        with atomic_path(folder / name) as draft:
+            make(draft)
     return [folder / name for name in FILES]

@@ -10,13 +10,13 @@ import functools
 import hashlib
 import json
 import math
-import os
 import platform
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from squat.atomic import atomic_write
 
 FORMAT = "squat-ablation"
 VERSION = 1
@@ -69,16 +69,7 @@ class Folder:
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON atomically: a reader or a kill sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(_dump(value))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    atomic_write(path, _dump(value).encode())
 
 
 def plain(value: Any) -> Any:

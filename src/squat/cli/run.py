@@ -66,22 +66,21 @@ def loss_settings(metadata: dict[str, Any]) -> dict[str, Any]:
 
 def write_predictions(path: Path, predicted: list[int], labels: list[int]) -> None:
     """Write one row per sample, atomically: its index in the split, the prediction and the label."""
-    import os
-
     import numpy as np
+
+    from squat.atomic import atomic_path
 
     columns: dict[str, Any] = {
         "index": np.arange(len(labels)),
         "prediction": np.array(predicted),
         "label": np.array(labels),
     }
-    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    if path.suffix == ".npz":
-        np.savez(part, **columns)
-    else:
-        rows = np.stack(list(columns.values()), 1)
-        np.savetxt(part, rows, fmt="%d", delimiter=",", header=",".join(columns), comments="")
-    os.replace(part, path)
+    with atomic_path(path) as part, part.open("wb") as file:
+        if path.suffix == ".npz":
+            np.savez(file, **columns)
+        else:
+            rows = np.stack(list(columns.values()), 1)
+            np.savetxt(file, rows, fmt="%d", delimiter=",", header=",".join(columns), comments="")
 
 
 def _print(

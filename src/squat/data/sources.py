@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from squat.atomic import atomic_path
+
 FOLDER_VARIABLE = "SQUAT_DATA"
 
 
@@ -131,11 +133,21 @@ def retrieve(source: Source | Original, url: str, checksum: str, target: Path) -
     import requests
 
     try:
-        # pooch writes to a temporary file, compares the checksum, and only then moves it to its place.
-        pooch.retrieve(url, known_hash=checksum, fname=target.name, path=target.parent, progressbar=sys.stderr.isatty())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        pooch.get_logger().info("Downloading %s to %s", url, target)
+        with atomic_path(target) as part:
+            pooch.HTTPDownloader(progressbar=sys.stderr.isatty())(url, part, None)
+            _compare(part, *checksum.split(":"))
     except (OSError, ValueError, requests.RequestException) as error:
         name = Path(source.path).name
         raise ValueError(f"{name}: download from {url} failed ({error}); {_place(source)}") from error
+
+
+def _compare(path: Path, algorithm: str, expected: str) -> None:
+    with path.open("rb") as file:
+        got = hashlib.file_digest(file, algorithm).hexdigest()
+    if got != expected:
+        raise ValueError(f"its {algorithm} hash is {got}, expected {expected}")
 
 
 def _place(source: Source | Original) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from squat.files import atomic_write
+from squat.atomic import atomic_path, atomic_write
 from squat.train.record import CHECKPOINT_NAME, HISTORY_NAME, history_csv
 
 
@@ -22,10 +22,11 @@ class EpochCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write beside the old file, then replace it."""
-        temporary = self.folder / f".{CHECKPOINT_NAME}.tmp"
-        trainer.save_checkpoint(temporary, weights_only=False)
+        path = self.folder / CHECKPOINT_NAME
+        # Every device takes part in saving, the first one writes.
+        with atomic_path(path) if trainer.is_global_zero else nullcontext(path) as part:
+            trainer.save_checkpoint(part, weights_only=False)
         if trainer.is_global_zero:
-            os.replace(temporary, self.folder / CHECKPOINT_NAME)
             atomic_write(self.folder / HISTORY_NAME, history_csv(pl_module.history))
         # Other devices read the file when the run ends.
         trainer.strategy.barrier("squat.checkpoint")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from squat.atomic import atomic_folder
 from squat.checks import check_type
 from squat.export.c99.layout import EVENT_LIMIT, memory
 from squat.export.c99.tables import header, source
@@ -171,19 +169,8 @@ Fingerprint of the network: `{net.fingerprint}`.
 
 def _write(target: Path, contents: dict[str, str]) -> None:
     """All files, put in place in one step; into a folder that is there already, one by one when all are written."""
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
-    try:
+    with atomic_folder(target) as temporary:
         for file, text in contents.items():
             path = temporary / file
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        temporary.chmod(0o755)
-        if target.exists():
-            for child in temporary.iterdir():
-                os.replace(child, target / child.name)
-            temporary.rmdir()
-        else:
-            os.replace(temporary, target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
