@@ -116,13 +116,24 @@ def test_each_layer_gets_a_range_of_its_own():
     assert report.states[1].chosen_high > 3 * report.states[0].chosen_high
 
 
-def test_states_quantized_before_are_observed_in_float():
-    net = squat.Sequential(squat.LI(0.8, state=squat.Uniform(4), initial="code_of_zero"))
-    x = torch.full((10, 2, 3), 1.0)
-    new, report = calibrate(net, [x], states=squat.Uniform(8), state_range="calibrated")
-    assert report.states[0].observed_high > 4.0
-    assert new[0].initial == "code_of_zero"
-    assert new[0].state_spec.bits == 8
+@pytest.mark.parametrize(
+    ("before", "asked", "text"),
+    [
+        ("weights", ("weights",), r"weights are quantized already, layer 0 \(RLIF\): IntWeight.* and 1 more: expected"),
+        ("states", ("states",), r"states are quantized already, layer 0 \(RLIF\): Uniform.*: expected float states to"),
+        ("states", ("weights", "states"), "what squat.dequantize_.net. leaves, or leave states out and they stay"),
+    ],
+)
+def test_what_is_quantized_already_is_refused_and_not_taken_for_float(before, asked, text):
+    specs = {"weights": squat.IntWeight(4), "states": squat.Uniform(4)}
+    net = _recurrent()
+    squat.quantize_(net, **{before: specs[before]})
+    with pytest.raises(ValueError, match=text):
+        calibrate(net, [_spikes()], **{name: specs[name] for name in asked})
+    (other,) = {"weights", "states"} - {before}
+    calibrate(net, [_spikes()], **{other: specs[other]})  # weights and states one after the other
+    squat.dequantize_(net)
+    calibrate(net, [_spikes()], **specs)
 
 
 def test_spike_rates_and_silence_before_and_after():

@@ -45,7 +45,7 @@ def ablate(
 
     Started again with the same arguments it continues where it was stopped or killed.
 
-    Example: squat ablate --preset digits --bits 8,4,2 --seeds 5 --jobs 2 --budget 100m --folder results/digits
+    Example: squat ablate --preset digits --cells float,squat --seeds 1 --epochs 1 --budget 1h --folder results/digits
     """
     import squat.ablation as ablation
     from squat.ablation.presets import DEMO_NOTE

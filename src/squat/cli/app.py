@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train, ablate and deploy spiking neural networks whose weights and neuron states are both low-bit.",
-    epilog="Example: squat ablate",
+    epilog="Example: squat train --epochs 5 --out runs/digits",
 )
 
 

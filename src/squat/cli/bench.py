@@ -37,7 +37,7 @@ def bench(
 
     Equality tests come first: where one fails, nothing is reported. Needs the packages of the extra dev.
 
-    Example: squat bench --case recurrent-4,feedforward-4 --no-curves
+    Example: squat bench --case recurrent-4 --no-curves --quick
     """
     from squat.checks import check_int
 

@@ -41,7 +41,9 @@ def calibrate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Quantize a trained network after training, and compare it with the float network: saturation, silence, spikes.
+    """Quantize a network that was trained in float, and compare it with the float network: saturation, silence, spikes.
+
+    What is quantized already (trained with --weights or --states) is refused where it would get other levels.
 
     Example: squat calibrate runs/digits --weights 4 --states anchored:4 --range lloyd_max --out digits4.safetensors
     """

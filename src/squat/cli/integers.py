@@ -40,7 +40,7 @@ def check(
 
     Exit code 1 if it cannot be lowered or is not equal.
 
-    Example: squat check runs/digits --split test
+    Example: squat check runs/digits4 --split test
     """
     from squat.checks import check_choice, check_int
 
@@ -79,7 +79,7 @@ def lower(
 ) -> None:
     """Write a trained network as integers at their real bit widths, with a proof that both are equal.
 
-    Example: squat lower runs/digits digits.integer.safetensors
+    Example: squat lower runs/digits4 digits.integer.safetensors
     """
     output.refuse_existing(out, overwrite)
     if not out.parent.is_dir():

@@ -24,7 +24,7 @@ def report(
 ) -> None:
     """Write the tables (Markdown, CSV, LaTeX), the figures and the verdicts of an ablation, finished or not.
 
-    Example: squat report results/digits results/fashion --out results/both
+    Example: squat report results/digits --out results/report
     """
     import squat.ablation as ablation
     from squat.cli.specs import words

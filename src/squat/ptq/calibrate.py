@@ -12,7 +12,7 @@ from squat.layers.sequential import Sequential
 from squat.models.network import Network
 from squat.ptq.batches import CalibrationBatches
 from squat.ptq.bias import correct_biases
-from squat.ptq.observe import LayerObservation, neurons_of, observe
+from squat.ptq.observe import LayerObservation, layers_of, neurons_of, observe
 from squat.ptq.ranges import RANGE_RULES, RangeOptions, fitted
 from squat.ptq.report import CalibrationReport, StateReport
 from squat.ptq.states import MEMBRANE, StateSlot, follows_membrane, set_spec, slots_of
@@ -74,8 +74,8 @@ def calibrate(
 
     Raises:
         TypeError: for arguments of the wrong type.
-        ValueError: if there is nothing to quantize, the weight scale is "learned", the data are empty or not finite, or
-            a scheme has no level set of the kind that the rule asks for.
+        ValueError: if there is nothing to quantize, what gets a spec has one already, the weight scale is "learned",
+            the data are empty or not finite, or a scheme has no level set of the kind that the rule asks for.
 
     Source: arXiv 2404.19668 compares training with quantized states to post-training quantization.
 
@@ -121,6 +121,22 @@ def _check_specs(net: Any, weights: Any, states: Any, state_range: str) -> None:
         )
     if states is not None and not neurons_of(net):
         raise ValueError(f"net has no layer of neurons: {type(net).__name__} has no state to quantize; use states=None")
+    if weights is not None:
+        _check_float(net, "weights", "weight_spec")
+    if states is not None:
+        _check_float(net, "states", "state_spec")
+
+
+def _check_float(net: Any, part: str, attribute: str) -> None:
+    """Refuse what has a spec already: its float values are not what the network was trained to compute with."""
+    specs = {name: (type(layer).__name__, getattr(layer, attribute, None)) for name, layer in layers_of(net).items()}
+    found = [f"layer {name} ({kind}): {spec}" for name, (kind, spec) in specs.items() if spec is not None]
+    if found:
+        raise ValueError(
+            f"{part} are quantized already, {found[0]}{f' and {len(found) - 1} more' if found[1:] else ''}: expected "
+            f"float {part} to start from; calibrate the float network (trained without {part}=), or what "
+            f"squat.dequantize_(net) leaves, or leave {part} out and they stay as they are"
+        )
 
 
 def _with_float_states(net: nn.Module) -> nn.Module:
