@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from squat.cli import output, specs
+from squat.cli.chosen import say_notes
 from squat.cli.networks import changed_data, check_form, shape_of
 from squat.cli.report import figures, numbers, print_files, print_results, print_verdicts
 
@@ -49,6 +50,7 @@ def ablate(
     """
     import squat.ablation as ablation
     from squat.ablation.presets import DEMO_NOTE
+    from squat.data import load
 
     lists: dict[str, Any] = {"cells": specs.words(cells), "schemes": specs.words(schemes)}
     lists |= {"bits": bits and specs.bit_pairs(bits), "seeds": seeds and specs.seeds(seeds)}
@@ -62,6 +64,7 @@ def ablate(
     if is_demo:
         output.say(DEMO_NOTE)
     output.say(f"results folder: {place}")
+    say_notes(load(experiment.base.data.name, **experiment.base.data.arguments))
     summary = ablation.run(experiment, place, options)
     _show(place, summary.message, is_demo, as_json)
     if summary.failed:

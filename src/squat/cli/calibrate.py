@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from squat.cli import output, specs
-from squat.cli.networks import check_fits, load_data, load_network
+from squat.cli.chosen import choose
+from squat.cli.networks import check_fits, load_network
 from squat.cli.progress import bar
 
 
@@ -59,7 +60,8 @@ def calibrate(
     if picture is not None:
         output.refuse_existing(checked_path(picture), overwrite)
     network, metadata = load_network(net)
-    dataset, config = load_data(data, data_option, metadata)
+    chosen = choose(data, data_option, metadata)
+    dataset = chosen.dataset
     dataset.require("train")
     check_fits(network, dataset)
     rounds = 4 + (walks(network) if bias_correction else 0)  # before, with float states, after; comparison
@@ -82,12 +84,12 @@ def calibrate(
         if neurons_of(network):
             comparison = compare(network, quantized, watched, batches=batches, batch_size=batch_size)
     out.parent.mkdir(parents=True, exist_ok=True)
-    metadata["calibration"] = {"data": config.to_json(), **report.to_json()}
+    metadata["calibration"] = {"data": chosen.config.to_json(), **report.to_json()}
     save(quantized, out, metadata, overwrite=overwrite)
     if picture is not None and comparison is not None:
         comparison.save_picture(picture)
     if as_json:
         compared = {} if comparison is None else {"comparison": comparison.to_json()}
-        output.print_json({"network": str(out), **report.to_json(), **compared})
+        output.print_json({"network": str(out), **report.to_json(), **compared, **chosen.to_json()})
         return
     typer.echo("\n".join(str(part) for part in (report, "", comparison, f"network: {out}") if part is not None))

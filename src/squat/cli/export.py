@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from squat.cli import output
+from squat.cli.chosen import described
 from squat.cli.machines import Data, DataOptions, Json, inputs_of, load_machine
 
 app = typer.Typer(no_args_is_help=True, help="Write a network as the source of a program: C99.")
@@ -34,12 +35,14 @@ def c(
 
     check_choice("--split", split, ("train", "validation", "test"))
     check_int("--samples", samples, 0)
-    machine, dataset = load_machine(net, data, data_option)
+    machine, chosen = load_machine(net, data, data_option)
     from squat.export import c as write
 
-    write(machine, folder, name=name, vectors=inputs_of(machine, dataset, split, samples))
+    write(machine, folder, name=name, vectors=inputs_of(machine, chosen, split, samples))
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     if as_json:
-        output.print_json({"folder": str(folder), "files": files, "fingerprint": machine.fingerprint})
+        output.print_json(
+            {"folder": str(folder), "files": files, "fingerprint": machine.fingerprint, **described(chosen)}
+        )
         return
     typer.echo(f"C project: {folder}, {len(files)} files; make check there runs its self-test")

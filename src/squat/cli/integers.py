@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from squat.cli import output
+from squat.cli.chosen import described
 from squat.cli.machines import (
     Data,
     DataOptions,
     Json,
     c_program,
-    dataset_of,
+    data_of,
     input_shape_of,
     inputs_of,
     load_machine,
@@ -47,8 +48,8 @@ def check(
     check_choice("--split", split, ("train", "validation", "test"))
     check_int("--batch-size", batch_size, 1)
     network, metadata = load_network(net)
-    dataset = dataset_of(data, data_option, metadata, network)
-    shape = input_shape_of(dataset, metadata)
+    chosen = data_of(data, data_option, metadata, network)
+    shape = input_shape_of(chosen, metadata)
     from squat.integer.lower import lower, obstacles
 
     found = obstacles(network, shape)
@@ -57,10 +58,11 @@ def check(
         raise typer.Exit(1)
     machine = lower(network, shape)
     document: dict[str, Any] = {"obstacles": [], "certificate": None, "counterexample": None, "comparison": None}
+    document |= described(chosen)
     programs = c_program(machine)
     equal = _prove_and_say(network, machine, programs, document, as_json)
-    if dataset is not None:
-        equal &= _compare_and_say(network, machine, programs, dataset, split, batch_size, document, as_json)
+    if chosen is not None:
+        equal &= _compare_and_say(network, machine, programs, chosen.dataset, split, batch_size, document, as_json)
     elif not as_json:
         typer.echo("no data given: nothing was run side by side")
     if as_json:
@@ -86,8 +88,8 @@ def lower(
         raise ValueError(f"{out}: there is no folder {out.parent}; make it first")
     network, metadata = load_network(net)
     # The run's own data are not needed for its shapes.
-    dataset = None if data is None else dataset_of(data, data_option, metadata, network)
-    shape = input_shape_of(dataset, metadata)
+    chosen = data_of(data, data_option, metadata, network) if data is not None or data_option else None
+    shape = input_shape_of(chosen, metadata)
     from squat.integer.lower import lower as lowered
     from squat.integer.proof import prove
 
@@ -96,7 +98,9 @@ def lower(
     replace(machine, certificate=certificate).save(out, metadata, overwrite=overwrite)
     sizes = machine.report()
     if as_json:
-        output.print_json({"network": str(out), "certificate": certificate.to_json(), **sizes.to_json()})
+        output.print_json(
+            {"network": str(out), "certificate": certificate.to_json(), **sizes.to_json(), **described(chosen)}
+        )
         return
     typer.echo(_proved(certificate))
     typer.echo(str(sizes))
@@ -119,11 +123,11 @@ def inspect(
 
     check_choice("--split", split, ("train", "validation", "test"))
     check_int("--samples", samples, 0)
-    machine, dataset = load_machine(net, data, data_option)
-    report = machine.report(inputs_of(machine, dataset, split, samples))
+    machine, chosen = load_machine(net, data, data_option)
+    report = machine.report(inputs_of(machine, chosen, split, samples))
     if as_json:
         proof = None if machine.certificate is None else machine.certificate.to_json()
-        output.print_json({**report.to_json(), "certificate": proof})
+        output.print_json({**report.to_json(), "certificate": proof, **described(chosen)})
         return
     typer.echo(str(report))
     if machine.certificate is not None:

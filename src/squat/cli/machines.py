@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from squat.cli import output
-from squat.cli.networks import check_fits, load_data, load_network
+from squat.cli.chosen import Chosen, choose
+from squat.cli.networks import check_fits, load_network
 
 if TYPE_CHECKING:
-    from squat.data import Dataset
     from squat.export.c99.host import HostMachine
     from squat.integer import IntegerNetwork
 
@@ -22,46 +22,47 @@ DataOptions = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def load_machine(path: Path, data: str | None, data_options: list[str] | None) -> tuple[IntegerNetwork, Dataset | None]:
+def load_machine(path: Path, data: str | None, data_options: list[str] | None) -> tuple[IntegerNetwork, Chosen | None]:
     """The integer network in a file, or that a trained network is, and the data, if any are known."""
     from squat.integer import load, read_metadata
     from squat.integer.format import is_integer_file
 
     if path.is_file() and is_integer_file(path):
-        return load(path), dataset_of(data, data_options, read_metadata(path))
+        return load(path), data_of(data, data_options, read_metadata(path))
     from squat.integer.lower import lower
 
     network, metadata = load_network(path)
-    dataset = dataset_of(data, data_options, metadata, network)
-    return lower(network, input_shape_of(dataset, metadata)), dataset
+    chosen = data_of(data, data_options, metadata, network)
+    return lower(network, input_shape_of(chosen, metadata)), chosen
 
 
-def dataset_of(
+def data_of(
     name: str | None, options: list[str] | None, metadata: dict[str, Any], network: Any = None
-) -> Dataset | None:
+) -> Chosen | None:
     """The data, None where neither the options nor the file name any; they fit the trained network, if it is given."""
     if name is None and "run" not in metadata:
         return None
-    dataset = load_data(name, options, metadata)[0]
+    chosen = choose(name, options, metadata)
     if network is not None:
-        check_fits(network, dataset)
-    return dataset
+        check_fits(network, chosen.dataset)
+    return chosen
 
 
-def input_shape_of(dataset: Dataset | None, metadata: dict[str, Any]) -> tuple[int, ...] | None:
+def input_shape_of(chosen: Chosen | None, metadata: dict[str, Any]) -> tuple[int, ...] | None:
     """Of one step, from the data or the run's config; None leaves it to the layers."""
-    if dataset is not None:
-        return tuple(dataset.input_shape)
+    if chosen is not None:
+        return tuple(chosen.dataset.input_shape)
     inputs = metadata.get("run", {}).get("network", {}).get("inputs")
     return tuple(inputs) if isinstance(inputs, list) else None
 
 
-def inputs_of(machine: IntegerNetwork, dataset: Dataset | None, split: str, samples: int) -> Any:
+def inputs_of(machine: IntegerNetwork, chosen: Chosen | None, split: str, samples: int) -> Any:
     """The first samples of a part of the data as an array; None without data or samples."""
-    if dataset is None or samples == 0:
+    if chosen is None or samples == 0:
         return None
     import torch
 
+    dataset = chosen.dataset
     dataset.require(split)
     if tuple(dataset.input_shape) != tuple(machine.input_shape):
         raise ValueError(f"data {dataset.name} have shape {dataset.input_shape}, the network {machine.input_shape}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from squat.cli import output, specs
+from squat.cli import output
 
 if TYPE_CHECKING:
     from squat.data import Dataset
@@ -28,24 +28,6 @@ def load_network(path: Path) -> tuple[Any, dict[str, Any]]:
             f"{path} holds a {type(net).__name__}: expected a Network; layers alone have no classes to read"
         )
     return net, read_metadata(path)
-
-
-def load_data(name: str | None, options: list[str] | None, metadata: dict[str, Any]) -> tuple[Dataset, Any]:
-    """The data set a verb was given, or else the one the network was trained on, with its config.
-
-    Raises:
-        ValueError: if neither is known.
-    """
-    from squat.data import load
-    from squat.train import DataConfig
-
-    if name is not None:
-        config = DataConfig(name, specs.key_values("--data-option", options or []))
-    elif "run" in metadata:
-        config = DataConfig.from_json(metadata["run"]["data"])
-    else:
-        raise ValueError("--data is missing: the network file does not say which data it was trained on")
-    return load(config.name, **config.arguments), config
 
 
 def check_fits(net: Any, dataset: Dataset) -> None:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from squat.cli import output
-from squat.cli.networks import check_fits, load_data, load_network
+from squat.cli.chosen import Chosen, choose
+from squat.cli.networks import check_fits, load_network
 from squat.cli.progress import bar
 
 
@@ -38,7 +39,8 @@ def run(
         if not predictions.parent.is_dir():
             raise ValueError(f"--predictions {predictions}: there is no folder {predictions.parent}; make it first")
     network, metadata = load_network(net)
-    dataset, _ = load_data(data, data_option, metadata)
+    chosen = choose(data, data_option, metadata)
+    dataset = chosen.dataset
     dataset.require(split)
     check_fits(network, dataset)
     from squat.train import evaluate
@@ -50,7 +52,7 @@ def run(
     if predictions is not None:
         write_predictions(predictions, result.predictions, part.labels.tolist())
     losses = {"loss": result.loss} if loss else {}
-    _print(result, dataset.name, split, len(part), losses, predictions, as_json)
+    _print(result, chosen, split, losses, predictions, as_json)
 
 
 def loss_settings(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -84,14 +86,9 @@ def write_predictions(path: Path, predicted: list[int], labels: list[int]) -> No
 
 
 def _print(
-    result: Any,
-    name: str,
-    split: str,
-    samples: int,
-    losses: dict[str, float],
-    predictions: Path | None,
-    as_json: bool,
+    result: Any, chosen: Chosen, split: str, losses: dict[str, float], predictions: Path | None, as_json: bool
 ) -> None:
+    name, samples = chosen.dataset.name, len(result.predictions)
     if as_json:
         document = {
             "data": name,
@@ -102,6 +99,7 @@ def _print(
             "tied_share": result.tied_share,
             "spike_rates": result.spike_rates,
             "predictions": result.predictions,
+            **chosen.to_json(),
         }
         output.print_json(document)
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from squat.cli import output, specs
+from squat.cli.chosen import notes_json, say_notes
 from squat.cli.networks import NETWORK_NAME
 from squat.cli.settings import Given, Settings, settle
 
@@ -81,6 +82,7 @@ def _train(settings: Settings, out: Path, tensorboard: bool, overwrite: bool, as
     run, dataset = settings.run, settings.data
     _claim(run, out, overwrite)
     output.say(str(settings))
+    say_notes(dataset)
     result = fit(run, out, data=dataset, progress=not as_json, resume=not overwrite, tensorboard=tensorboard)
     test = None
     if len(dataset.test):
@@ -94,6 +96,7 @@ def _train(settings: Settings, out: Path, tensorboard: bool, overwrite: bool, as
         "epochs": len(result.history),
         "seconds": round(result.seconds, 3),
         "settings": settings.to_json(),
+        **notes_json(dataset),
     }
     if as_json:
         output.print_json(document)

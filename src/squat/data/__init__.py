@@ -110,11 +110,8 @@ def _keywords(loader: Callable[..., Dataset]) -> dict[str, Any]:
 def _input_options(dataset: Dataset, options: dict[str, Any]) -> dict[str, Any]:
     """Those of the options that fix what an input means, as they were in the end."""
     found = {key: options[key] for key in INPUT_OPTIONS if options.get(key) is not None}
-    if dataset.coverage is not None:
-        found |= {"bin_ms": float(dataset.coverage.bin_ms), "steps": dataset.steps}
-    elif dataset.name in DATASETS and "steps" in options:
-        found["steps"] = dataset.steps
-    return found
+    binned = {} if dataset.coverage is None else {"bin_ms": float(dataset.coverage.bin_ms)}
+    return {**found, **binned, "steps": dataset.steps}
 
 
 def catalogue() -> list[dict[str, Any]]:

@@ -92,7 +92,7 @@ def fit(
         if checkpoint is None or not _finished(config, checkpoint):
             _train(config, data, folder, progress, tensorboard, resume=checkpoint is not None)
             checkpoint = read_checkpoint(folder / CHECKPOINT_NAME)
-    return _result(config, checkpoint, folder)
+    return _result(config, data, checkpoint, folder)
 
 
 def check_data(config: RunConfig, data: Dataset) -> None:
@@ -184,7 +184,7 @@ def _loggers(folder: Path) -> list[Any]:
         raise ValueError("tensorboard=True: needs a package; pip install tensorboardX, or leave it off") from error
 
 
-def _result(config: RunConfig, checkpoint: dict[str, Any], folder: Path) -> FitResult:
+def _result(config: RunConfig, data: Dataset, checkpoint: dict[str, Any], folder: Path) -> FitResult:
     history, best = checkpoint["squat"]["history"], checkpoint["squat"]["best"]
     network = build_network(config.network, config.seed).eval()
     prefix = "network."
@@ -194,5 +194,6 @@ def _result(config: RunConfig, checkpoint: dict[str, Any], folder: Path) -> FitR
     accuracy = accuracies[-1] if best is None else max(accuracies)
     atomic_write(folder / HISTORY_NAME, history_csv(history))
     metadata = {"run": config.to_json(), "epochs": len(history), "validation_accuracy": accuracy}
+    metadata["data_options"] = dict(data.options)
     save(network, folder / NETWORK_NAME, metadata, overwrite=True)
     return FitResult(network, history, accuracy, sum(row["seconds"] for row in history))
