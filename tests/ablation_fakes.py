@@ -57,6 +57,7 @@ def fit(config: RunConfig, folder: Path, *, data: Any, progress: bool, resume: b
     if (broken := folder.parent.parent / "break.txt").exists() and folder.name.startswith(broken.read_text()):
         raise RuntimeError(f"no convergence in {folder}")
     if (deadly := folder.parent.parent / "die.txt").exists() and folder.name.startswith(deadly.read_text()):
+        (folder.parent.parent / "once.txt").exists() and deadly.unlink()
         os.kill(os.getpid(), 9)
     quantized = (config.network.weights is not None) + (config.network.states is not None)
     wobble = zlib.crc32(json.dumps(config.to_json(), sort_keys=True).encode()) % 3

@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from ablation_fakes import TOOLS, small_config
 from squat.ablation import Options, run
@@ -113,24 +113,36 @@ def test_a_lost_worker_process_costs_only_its_run(tmp_path: Path) -> None:
     (tmp_path / "die.txt").write_text("float.seed1")
     config = small_config(cells=("float",), seeds=(0, 1, 2, 3))
     summary = run(config, tmp_path, Options(n_jobs=2, progress=False), TOOLS)
-    assert "float seed 1" in [label for label, _ in summary.failed]
-    assert all("a worker process died" in error for _, error in summary.failed)
+    ((label, error),) = summary.failed
+    assert label == "float seed 1"
+    assert error.startswith("a worker process died while this run was in progress, 3 times (")
+    assert "SIGKILL" in error
+    assert fits(tmp_path).count(next(line for line in fits(tmp_path) if "float.seed1" in line)) == 3
     assert not summary.remaining
     (tmp_path / "die.txt").unlink()
     assert run(config, tmp_path, replace(QUIET, retry_failed=True), TOOLS).complete
 
 
+def test_a_run_whose_worker_dies_once_is_started_again(tmp_path: Path) -> None:
+    (tmp_path / "die.txt").write_text("squat.uniform.s4.seed0")
+    (tmp_path / "once.txt").touch()
+    config = small_config(seeds=(0, 1))
+    assert run(config, tmp_path, Options(n_jobs=2, progress=False), TOOLS).complete
+    run(config, tmp_path / "inline", QUIET, TOOLS)
+    assert comparable(tmp_path) == comparable(tmp_path / "inline")
+
+
 def test_workers_that_die_before_a_run_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-
-    def die(*_: Any, **__: Any) -> Any:
-        calls.append(1)
-        raise BrokenProcessPool("a worker died")
-
-    monkeypatch.setattr("joblib.Parallel.__call__", die)
+    monkeypatch.setattr("squat.ablation.workers._ready", lambda: os._exit(1))
     with pytest.raises(ChildProcessError, match="a worker process died before it started a run; look for the cause"):
         run(small_config(seeds=(0,)), tmp_path, Options(n_jobs=2, progress=False), TOOLS)
-    assert len(calls) == 1
+    assert not read_records(Folder(tmp_path))
+
+
+def test_an_error_of_the_runner_itself_is_raised(tmp_path: Path) -> None:
+    unpicklable = replace(TOOLS, measure=lambda *_, lock=threading.Lock(): {})
+    with pytest.raises(Exception, match="pickle"):
+        run(small_config(seeds=(0,)), tmp_path, Options(n_jobs=2, progress=False), unpicklable)
     assert not read_records(Folder(tmp_path))
 
 

@@ -1,64 +1,78 @@
-"""One run, from job to record: train or calibrate, choose on validation, read the test set once."""
+"""One run, from job to what came of it: train or calibrate, choose on validation, read the test set once.
+
+A run returns its record and its network; whoever started it writes them. So it may run in another process, or on
+another machine that does not see the results folder.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from squat.ablation.grid import Group, Job
-from squat.ablation.records import Folder, envelope, plain, read_json, versions, write_json
+from squat.ablation.grid import Job
+from squat.ablation.records import Folder, envelope, plain, read_json, versions
 from squat.ablation.tools import Tools
 
 CALIBRATION_BATCH = 64
 EVALUATION_BATCH = 256
 
 
-def run_group(group: Group, folder: Folder, tools: Tools, may_start: Callable[[Job], bool]) -> None:
-    """Runs what is missing of a group, a trained job first; every run ends in a record, failed ones too.
+class Outcome(NamedTuple):
+    """What came of a run.
 
     Args:
-        group: a trained job and those calibrated from it.
-        folder: the results folder.
-        tools: the functions to use.
-        may_start: asked before every run; a run it refuses is left out (the budget).
+        record: its record.
+        network: the file of its network; None of a run that failed.
+        traceback: of a run that failed.
     """
-    for job in group.jobs:
-        if folder.record(job.id).exists():
-            continue
-        if not may_start(job):
-            return
-        with _marked(folder, job):
-            record = _record(job, folder, tools)
-            write_json(folder.record(job.id), record)
-        if record["status"] == "ok":
-            shutil.rmtree(folder.work(job.id), ignore_errors=True)
+
+    record: dict[str, Any]
+    network: bytes | None = None
+    traceback: str | None = None
 
 
-@contextlib.contextmanager
-def _marked(folder: Folder, job: Job) -> Iterator[None]:
-    marker = folder.running(job.id)
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.touch()
-    yield
-    marker.unlink(missing_ok=True)
+def run_job(job: Job, folder: Folder, tools: Tools, parent: bytes | None = None) -> Outcome:
+    """Runs a job. One that raises ends in an outcome too.
 
-
-def _record(job: Job, folder: Folder, tools: Tools) -> dict[str, Any]:
+    Args:
+        job: what to train or to calibrate.
+        folder: the job's work folder in it is all that is written, and stays.
+        tools: the functions to use.
+        parent: file of the network to calibrate; None for a job that trains.
+    """
     start = time.perf_counter()
-    body: dict[str, Any] = {"status": "ok", "error": None}
+    folder.work(job.id).mkdir(parents=True, exist_ok=True)
     try:
-        body |= _calibrated(job, folder, tools) if job.parent else _trained(job, folder, tools)
+        found, network = _trained(job, folder, tools) if parent is None else _calibrated(job, folder, tools, parent)
     except Exception as error:
-        body = {"status": "failed", "error": error_text(error, folder)}
-        folder.work(job.id).mkdir(parents=True, exist_ok=True)
-        (folder.work(job.id) / "traceback.txt").write_text(traceback.format_exc())
-    before_resume = body.pop("training_seconds", 0.0)
-    return record_of(job, body, seconds=max(time.perf_counter() - start, before_resume))
+        return failed(job, error_text(error, folder), time.perf_counter() - start, traceback.format_exc())
+    before_resume = found.pop("training_seconds", 0.0)
+    body = {"status": "ok", "error": None, **found}
+    return Outcome(record_of(job, body, seconds=max(time.perf_counter() - start, before_resume)), network)
+
+
+def failed(job: Job, error: str, seconds: float = 0.0, trace: str | None = None) -> Outcome:
+    """The outcome of a run that failed, or could not be started."""
+    return Outcome(record_of(job, {"status": "failed", "error": error}, seconds), traceback=trace)
+
+
+def parent_network(job: Job, folder: Folder) -> bytes | None:
+    """The file of the network that a job calibrates; None for a job that trains.
+
+    Raises:
+        ValueError: if the run that trained it failed, or its file is gone.
+    """
+    if job.parent is None:
+        return None
+    parent = read_json(folder.record(job.parent))
+    if parent["status"] != "ok":
+        raise ValueError(f"the run it starts from failed ({job.parent}: {parent['error']})")
+    path = folder.network(job.parent)
+    if not path.exists():
+        raise ValueError(f"the network it starts from is gone ({path}); delete its record to train it again")
+    return path.read_bytes()
 
 
 def record_of(job: Job, body: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -86,19 +100,18 @@ def error_text(error: BaseException, folder: Folder) -> str:
     return text
 
 
-def _trained(job: Job, folder: Folder, tools: Tools) -> dict[str, Any]:
+def _trained(job: Job, folder: Folder, tools: Tools) -> tuple[dict[str, Any], bytes]:
     data = tools.load_data(job.run.data)
     result = tools.fit(job.run, folder.work(job.id), data=data, progress=False, resume=True)
     found = _evaluations(job, result.network, data, tools)
-    _save(job, result.network, folder, tools)
-    return {"training_seconds": result.seconds, "history": result.history, **found}
+    body = {"training_seconds": result.seconds, "history": result.history, **found}
+    return body, _file_of(job, result.network, folder, tools)
 
 
-def _calibrated(job: Job, folder: Folder, tools: Tools) -> dict[str, Any]:
-    parent = read_json(folder.record(str(job.parent)))
-    if parent["status"] != "ok":
-        raise ValueError(f"the run it starts from failed ({job.parent}: {parent['error']})")
-    network = tools.load(folder.network(str(job.parent)))
+def _calibrated(job: Job, folder: Folder, tools: Tools, parent: bytes) -> tuple[dict[str, Any], bytes]:
+    path = folder.work(job.id) / "parent.safetensors"
+    path.write_bytes(parent)
+    network = tools.load(path)
     data = tools.load_data(job.run.data)
     ranges: dict[str, Any] = {}
     networks: dict[str, Any] = {}
@@ -116,9 +129,9 @@ def _calibrated(job: Job, folder: Folder, tools: Tools) -> dict[str, Any]:
         ranges[state_range] = {"validation_accuracy": found["accuracy"], "report": report.to_json()}
     best = max(ranges, key=lambda name: ranges[name]["validation_accuracy"])  # the first of equals
     found = _evaluations(job, networks[best], data, tools)
-    _save(job, networks[best], folder, tools)
     chosen = best if job.calibrate_states is not None else None
-    return {"history": [], "state_range": chosen, "state_ranges": ranges, **found}
+    body = {"history": [], "state_range": chosen, "state_ranges": ranges, **found}
+    return body, _file_of(job, networks[best], folder, tools)
 
 
 def _evaluations(job: Job, network: Any, data: Any, tools: Tools) -> dict[str, Any]:
@@ -141,7 +154,7 @@ def _evaluate(job: Job, network: Any, split: Any, tools: Tools) -> dict[str, Any
     }
 
 
-def _save(job: Job, network: Any, folder: Folder, tools: Tools) -> None:
-    path = folder.network(job.id)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _file_of(job: Job, network: Any, folder: Folder, tools: Tools) -> bytes:
+    path = folder.work(job.id) / f"{job.id}.safetensors"
     tools.save(network, path, {"id": job.id, "cell": job.cell, "seed": job.seed}, overwrite=True)
+    return path.read_bytes()

@@ -1,25 +1,26 @@
-"""Runs what is missing of an ablation: inline, in worker processes (joblib, loky) or on a Ray cluster."""
+"""Runs what is missing of an ablation: inline, in worker processes (loky) or on a Ray cluster."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from squat.ablation.budget import Budget, duration, parse_budget
 from squat.ablation.config import AblationConfig
-from squat.ablation.execute import record_of, run_group
 from squat.ablation.grid import Group, Job, expand
 from squat.ablation.progress import RunProgress
 from squat.ablation.records import Folder, claim_folder, envelope, only_user, plain, read_records, write_json
-from squat.ablation.tools import Tools, default_tools
+from squat.ablation.schedule import Schedule, Workers
+from squat.ablation.tools import Tools, about_data, default_tools
+from squat.ablation.workers import Inline, Processes
 from squat.checks import check_int
+
+if TYPE_CHECKING:
+    from squat.train.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Options:
     Args:
         n_jobs: runs at a time, each in its own process; 1 runs in this one. On a cluster -1 takes all of it.
         cluster: None, "local" (a Ray of this machine) or the address of a Ray cluster ("auto": the one of this node).
-            The results folder must be on storage that all its nodes share.
+            Its nodes need squat and the data, not the results folder: records and networks come back.
         budget: time such as "100m"; no run starts that is not expected to end in it.
         retry_failed: run failed runs again.
         progress: show the progress display.
@@ -101,7 +102,7 @@ def run(
 
     Raises:
         ValueError: if the folder holds another experiment or another process is using it.
-        ChildProcessError: if worker processes die before they start a run.
+        ChildProcessError: if worker processes die before they start a run, or no node of the cluster is left.
     """
     groups = expand(config)
     return run_groups(groups, Folder(Path(folder).resolve()), "ablation", config.to_json(), options, tools)
@@ -130,10 +131,11 @@ def run_groups(
             if folder.work(job).exists():
                 shutil.rmtree(folder.work(job), ignore_errors=True)
         deadline = None if options.budget is None else time.time() + parse_budget(options.budget)
-        task = _Task(folder, tools, Budget(deadline, folder), os.getpid())
-        pending = [group for group in groups if any(job.id not in done for job in group.jobs)]
-        with RunProgress(folder, jobs, done) if options.progress else contextlib.nullcontext():
-            _execute(task, pending, options, jobs[0].run.train.threads)
+        pending = [job for job in jobs if job.id not in done]
+        shown = RunProgress(folder, jobs, done) if options.progress else contextlib.nullcontext()
+        if pending:
+            with shown, contextlib.closing(_workers(folder, tools, options, jobs[0].run)) as workers:
+                Schedule(folder, Budget(deadline, folder), workers).execute(pending)
         return _summary(jobs, folder, options.budget)
 
 
@@ -147,14 +149,11 @@ def _write_data(folder: Folder, jobs: list[Job], tools: Tools) -> None:
     """Name, sizes and test labels of the data; labels by seed where every seed has data of its own."""
     data_of = {job.seed: job.run.data for job in jobs}
     data = tools.load_data(jobs[0].run.data)
-    sizes = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
-    labels: Any = data.test.labels.tolist()
+    about = about_data(data)
     if len(set(data_of.values())) > 1:
         labels = {seed: tools.load_data(config).test.labels.tolist() for seed, config in data_of.items()}
-    value = envelope(
-        name=Path(data.name).name, classes=data.classes, steps=data.steps, samples=sizes, test_labels=labels
-    )
-    write_json(folder.data, plain(value))
+        about = {**about, "test_labels": labels}
+    write_json(folder.data, plain(envelope(name=Path(data.name).name, **about)))
 
 
 def _summary(jobs: list[Job], folder: Folder, budget: str | None) -> Summary:
@@ -171,85 +170,11 @@ def _status(records: dict[str, dict[str, Any]], job: Job) -> str | None:
     return records[job.id]["status"] if job.id in records else None
 
 
-@dataclass(frozen=True)
-class _Task:
-    """What a worker needs to run a group; picklable."""
+def _workers(folder: Folder, tools: Tools, options: Options, run: RunConfig) -> Workers:
+    if options.cluster is not None:
+        from squat.ablation.cluster import Cluster
 
-    folder: Folder
-    tools: Tools
-    budget: Budget
-    parent: int
-
-    def __call__(self, group: Group) -> None:
-        if os.getpid() != self.parent:
-            _end_with_parent(self.parent)
-        run_group(group, self.folder, self.tools, self.budget.allows)
-
-
-def _end_with_parent(parent: int) -> None:
-    """Ends this worker when the process that started it is gone: after a kill, orphans must not go on writing into a
-    folder that a new call has taken over."""
-    if os.getppid() != parent or any(thread.name == "squat-parent-watch" for thread in threading.enumerate()):
-        return
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.3)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="squat-parent-watch", daemon=True).start()
-
-
-def _execute(task: _Task, groups: list[Group], options: Options, threads: int) -> None:
-    if options.cluster is None and options.n_jobs == 1:
-        for group in groups:
-            task(group)
-        return
-    from joblib import Parallel, delayed, parallel_config
-    from joblib.externals.loky.process_executor import BrokenProcessPool
-
-    while groups:
-        try:
-            with _backend(options, threads) as backend, parallel_config(**backend):
-                Parallel(n_jobs=options.n_jobs, pre_dispatch="n_jobs", batch_size=1)(
-                    delayed(task)(group) for group in groups
-                )
-            return
-        except BrokenProcessPool:
-            groups = _after_lost_worker(task, groups)
-
-
-@contextlib.contextmanager
-def _backend(options: Options, threads: int) -> Iterator[dict[str, Any]]:
-    if options.cluster is None:
-        yield {"backend": "loky", "inner_max_num_threads": threads}
-        return
-    try:
-        import ray
-        from ray.util.joblib import register_ray
-    except ImportError:
-        remedy = "pip install 'squat-snn[cluster]'"
-        raise ValueError(f"cluster={options.cluster!r}: Ray is not installed; {remedy}") from None
-    register_ray()
-    started = not ray.is_initialized()
-    if started:
-        ray.init(address=options.cluster, log_to_driver=False)
-    try:
-        yield {"backend": "ray", "ray_remote_args": {"num_cpus": threads}}
-    finally:
-        if started:
-            ray.shutdown()
-
-
-def _after_lost_worker(task: _Task, groups: list[Group]) -> list[Group]:
-    """Records the runs that were in progress when a worker process died as failed; returns the groups, to
-    go on with what has no record. Raises ChildProcessError if no run was: going on would do the same for ever."""
-    marked = set(task.folder.running_jobs())
-    lost = [job for group in groups for job in group.jobs if job.id in marked]
-    if not lost:
-        raise ChildProcessError("a worker process died before it started a run; look for the cause with n_jobs=1")
-    error = "a worker process died (killed, or out of memory) while this run was in progress; retry failed runs"
-    for job in lost:
-        write_json(task.folder.record(job.id), record_of(job, {"status": "failed", "error": error}, seconds=0.0))
-        task.folder.running(job.id).unlink()
-    return groups
+        return Cluster(folder, tools, options.cluster, options.n_jobs, run)
+    if options.n_jobs == 1:
+        return Inline(folder, tools)
+    return Processes(folder, tools, options.n_jobs, run.train.threads)

@@ -51,6 +51,12 @@ def load_data(config: Any) -> Any:
     return load(config.name, **config.arguments)
 
 
+def about_data(data: Any) -> dict[str, Any]:
+    """Classes, steps, sizes and test labels of a data set: what the results of an ablation refer to."""
+    sizes = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
+    return {"classes": data.classes, "steps": data.steps, "samples": sizes, "test_labels": data.test.labels.tolist()}
+
+
 def count_parts(network: Any, split: Any) -> dict[str, int]:
     """Numbers of weights and of neuron states of a network (states of one sample; biases are not counted).
 
