@@ -140,7 +140,8 @@ def test_workers_that_die_before_a_run_end_it(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_error_of_the_runner_itself_is_raised(tmp_path: Path) -> None:
-    unpicklable = replace(TOOLS, measure=lambda *_, lock=threading.Lock(): {})
+    lock = threading.Lock()
+    unpicklable = replace(TOOLS, measure=lambda *_: {"weights": lock})
     with pytest.raises(Exception, match="pickle"):
         run(small_config(seeds=(0,)), tmp_path, Options(n_jobs=2, progress=False), unpicklable)
     assert not read_records(Folder(tmp_path))
