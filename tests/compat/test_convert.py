@@ -208,6 +208,13 @@ class Loop(nn.Module):
         return torch.stack(out) if isinstance(out[0], torch.Tensor) else out
 
 
+def dyadic(net):
+    """Weights whose sums are exact."""
+    for parameter in net.parameters():
+        parameter.data.mul_(64).round_().div_(64)
+    return net
+
+
 def plain(net, t, x, mem1, mem2):
     spk1, mem1 = net.lif1(net.fc1(x), mem1)
     spk2, mem2 = net.lif2(net.fc2(spk1), mem2)
@@ -217,6 +224,12 @@ def plain(net, t, x, mem1, mem2):
 def residual(net, t, x, mem1, mem2):
     spk1, mem1 = net.lif1(net.fc1(x), mem1)
     spk2, mem2 = net.lif2(net.fc2(spk1) + spk1, mem2)
+    return spk2, mem1, mem2
+
+
+def multiplied(net, t, x, mem1, mem2):
+    spk1, mem1 = net.lif1(net.fc1(x), mem1)
+    spk2, mem2 = net.lif2(net.fc2(spk1) * spk1, mem2)
     return spk2, mem1, mem2
 
 
@@ -294,7 +307,7 @@ def starts_charged(net, t, x, mem1, mem2):
 
 
 REFUSED = [
-    (residual, r"add joins several tensors between fc2 and lif2; residual connections"),
+    (multiplied, r"mul joins several tensors between layers before lif2; converted is the sum of two branches"),
     (shared, r"run a different number of times \(fc1 14, lif1 7, lif2 7\)"),
     (feedback, "lif2 feeds back into the first layer, fc1"),
     (membrane_on, "fc2 takes a state of lif1, expected the output of lif1"),
@@ -319,6 +332,70 @@ def test_what_is_no_chain_is_refused(step, text):
 def test_the_loop_of_these_tests_is_converted_as_it_stands():
     net, x = Loop(plain), spikes(7, 3, 6)
     assert compare(net, squat.from_snntorch(net, x), x).differing <= 0.02
+
+
+def added_to(target):
+    """Sums in place, too."""
+
+    def step(net, t, x, mem1, mem2):
+        spk1, mem1 = net.lif1(net.fc1(x), mem1)
+        current = net.fc2(spk1)
+        current += {"spikes": spk1, "input": x}[target]
+        spk2, mem2 = net.lif2(current, mem2)
+        return spk2, mem1, mem2
+
+    return step
+
+
+def skipped(net, t, x, mem1, mem2):
+    spk1, mem1 = net.lif1(net.fc1(x), mem1)
+    spk2, mem2 = net.lif2(net.fc2(spk1), mem2)
+    return spk1 + spk2, mem1, mem2
+
+
+RESIDUAL = [residual, added_to("spikes"), added_to("input"), skipped]
+
+
+@pytest.mark.parametrize("step", RESIDUAL, ids=["current", "spikes", "input", "output"])
+def test_skip_connections_become_residuals(step, tmp_path):
+    net, x = dyadic(Loop(step)), spikes(7, 3, 6)
+    ours = squat.from_snntorch(net, x)
+    assert [type(layer).__name__ for layer in ours.modules()].count("Residual") == 1
+    for other in (x, spikes(7, 3, 6, rate=0.8)):
+        assert torch.equal(ours(other)[0], net(other))
+    assert max(row.free_running for row in compare(net, ours, x).rows) == 0.0
+    squat.save(ours, tmp_path / "net.safetensors")
+    assert torch.equal(squat.load(tmp_path / "net.safetensors")(x)[0], net(x))
+
+
+def test_a_skip_connection_of_spikes_is_lowered():
+    net, x = Loop(skipped), spikes(7, 3, 6)
+    net.fc3, net.lif3 = nn.Linear(6, 4), snntorch.Leaky(0.9, threshold=0.3)
+
+    def forward(x):
+        mem1, mem2, mem3, out = torch.zeros(3, 6), torch.zeros(3, 6), torch.zeros(3, 4), []
+        for step in x:
+            both, mem1, mem2 = net.step(net, 0, step, mem1, mem2)
+            spk3, mem3 = net.lif3(net.fc3(both), mem3)
+            out.append(spk3)
+        return torch.stack(out)
+
+    net.forward = forward
+    ours = squat.from_snntorch(net, x)
+    assert ours[3].input_max == 2
+    squat.quantize_(ours, weights=squat.IntWeight(4), states=squat.Anchored(4))
+    assert torch.equal(torch.tensor(squat.lower(ours).run(x).output).float(), ours.eval()(x)[0])
+
+
+def two_heads(net, t, x, mem1, mem2):
+    spk1, mem1 = net.lif1(net.fc1(x), mem1)
+    spk2, mem2 = net.lif2(net.fc2(x), mem2)
+    return torch.stack([spk1, spk2]), mem1, mem2
+
+
+def test_two_heads_are_refused_with_the_way_out():
+    with pytest.raises(ValueError, match=r"reads lif1, on which lif2 does not build: two heads .* for each of them"):
+        squat.from_snntorch(Loop(two_heads), spikes(7, 3, 6))
 
 
 OPTIONS = [

@@ -1,13 +1,18 @@
-"""From the recorded calls of a run to the chain of its layers, or a sentence on why it is none."""
+"""From a recorded run to the chain of its layers, or a sentence on why it is none."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from squat.compat.structure import NOTHING, Call, Link, record, refusal, tensors_in
+from squat.compat.paths import Paths, Piece, in_words, is_join, unchanged
+from squat.compat.record import Call, Record, Value, memory, record
+from squat.compat.structure import Link, refusal, tensors_in
+
+DATA = "what it computes depends on the values of its input: branches on data cannot be converted"
 
 
 def trace(net: nn.Module, example: Any) -> list[Link]:
@@ -17,166 +22,234 @@ def trace(net: nn.Module, example: Any) -> list[Link]:
         ValueError: where it is no chain; the message says why.
     """
     inputs = example if isinstance(example, tuple) else (example,)
-    calls, output = record(net, inputs)
+    for x in tensors_in(inputs):
+        if x.layout != torch.strided:
+            raise refusal(f"example is a tensor of layout {x.layout}, expected a dense one: use its to_dense()")
+    ran = record(net, inputs)
     others = tuple(torch.zeros_like(x) if isinstance(x, Tensor) else x for x in inputs)
-    if [call.link.name for call in record(net, others)[0]] != [call.link.name for call in calls]:
-        raise refusal("what it computes depends on the values of its input: branches on data cannot be converted")
-    return chain_of(calls, output)
-
-
-def chain_of(calls: list[Call], output: Any) -> list[Link]:
-    """The layers, and the functions between them, in order, with what they were given and gave at each step.
-
-    Raises:
-        ValueError: where the calls form no chain.
-    """
-    return _Chain(calls, output).links()
+    if [call.link.name for call in record(net, others).calls] != [call.link.name for call in ran.calls]:
+        raise refusal(DATA)
+    return _Chain(ran).links()
 
 
 class _Chain:
-    def __init__(self, calls: list[Call], output: Any) -> None:
-        self.maker = {id(result): call for call in calls for result in call.results}
-        self.calls, self.output = calls, output
-        layers = [call for call in calls if call.link.module is not None]
+    def __init__(self, ran: Record) -> None:
+        self.ran = ran
+        layers = [call for call in ran.calls if call.is_layer]
         if not layers:
             raise refusal("it ran no layer (a module) on the example")
-        self.steps = self._by_step(layers)
+        self.steps = _by_step(layers)
+        self.paths = [Paths(step) for step in self.steps]
 
     def links(self) -> list[Link]:
-        """The layers of a time step in order, with what they gave; refuses what is no chain."""
-        first, last = self.steps[0][0], self.steps[0][-1]
+        """The layers of a time step in order, with what they were given and gave; refuses what is no chain."""
+        self._check_escapes()
         self._check_no_feedback()
-        paths = [[self._path(step, k) for k in range(1, len(step))] for step in self.steps]
-        self._check_states()
-        links = [self._link([step[0] for step in self.steps], first.link)]
-        on_the_way: set[int] = set()
-        for k in range(1, len(self.steps[0])):
-            links += self._functions([path[k - 1] for path in paths], on_the_way)
-            links.append(self._link([step[k] for step in self.steps], self.steps[0][k].link))
-        self._check_outputs(last, on_the_way)
-        if self._reads_membrane_only():
-            links[-1].membrane_only = True
-            links[-1].outputs = [step[-1].results[-1] for step in self.steps]
+        self._check_writes({call for call in self.ran.calls if is_join(call)})
+        for step, paths in zip(self.steps, self.paths, strict=True):
+            for call in step:
+                paths.to(call.inputs[0], call.link.name)
+        _check_states(self.steps)
+        ends = self._ends()
+        trees = [paths.to(end, "its result")[0] for paths, end in zip(self.paths, ends, strict=True)]
+        links = _links(trees)
+        on_the_way = {call for tree in trees for piece in tree for call in piece.calls()}
+        self._check_writes(on_the_way)
+        reads = self._reads(on_the_way)
+        self._check_all_used(trees, reads)
+        self._mark_outputs(links, ends, reads)
         return links
 
-    def _by_step(self, layers: list[Call]) -> list[list[Call]]:
-        """The calls cut into steps, each with every layer once and in the same order."""
-        times: dict[str, int] = {}
-        for call in layers:
-            times[call.link.name] = times.get(call.link.name, 0) + 1
-        names = list(times)
-        if len(set(times.values())) > 1:
-            listed = ", ".join(f"{name} {count}" for name, count in times.items())
-            raise refusal(
-                f"its layers run a different number of times ({listed}); expected each once in every step, so move "
-                "what runs outside the time loop into it, and give every place a module of its own"
-            )
-        steps = [layers[at : at + len(names)] for at in range(0, len(layers), len(names))]
-        for step in steps:
-            found = [call.link.name for call in step]
-            if found != names:
+    def _check_escapes(self) -> None:
+        first, last = self.steps[0][0].number, self.steps[-1][-1].number
+        for call in self.ran.escapes:
+            if any(value.from_layer for value in call.inputs) and call.number <= last:
                 raise refusal(
-                    f"its layers run in another order in a later step ({', '.join(found)}) than in the first "
-                    f"({', '.join(names)})"
+                    f"{in_words(call)} takes values that layers gave out of torch, where they cannot be followed; take "
+                    "it out, or move it behind the last layer"
                 )
-        return steps
-
-    def _path(self, step: list[Call], k: int) -> list[Call]:
-        """The functions from the output of layer k-1 to the input of layer k, in order."""
-        tensor, path = step[k].given[0], []
-        here, before = step[k].link.name, step[k - 1].link.name
-        while tensor is not step[k - 1].results[0]:
-            call = self.maker.get(id(tensor))
-            if call is None:
-                raise refusal(
-                    f"{here} takes no output of {before}, the layer that runs before it; branches cannot be converted"
-                )
-            if call.link.module is not None:
-                what = "a state" if tensor is not call.results[0] else "the output"
-                raise refusal(
-                    f"{here} takes {what} of {call.link.name}, expected the output of {before}, which runs just before "
-                    "it; branches, residual connections and shared modules cannot be converted"
-                )
-            others = [given for given in call.given[1:] if id(given) in self.maker]
-            if others:
-                raise refusal(
-                    f"{call.link.name} joins several tensors between {before} and {here}; residual connections and "
-                    "other joins cannot be converted"
-                )
-            path.append(call)
-            tensor = call.given[0]
-        return path[::-1]
-
-    def _functions(self, paths: list[list[Call]], on_the_way: set[int]) -> list[Link]:
-        """One link for each function of a path, which must be the same at every step."""
-        on_the_way |= {id(call) for path in paths for call in path}
-        kinds = {tuple(call.link.name for call in path) for path in paths}
-        if len(kinds) > 1:
-            raise refusal(f"the functions between two layers change from step to step: {sorted(kinds)}")
-        return [
-            self._link(list(calls), calls[0].link)
-            for calls in zip(*paths, strict=True)
-            if calls[0].link.name not in NOTHING
-        ]
-
-    def _link(self, calls: list[Call], link: Link) -> Link:
-        arguments = (calls[0].args[1:], calls[0].kwargs) if link.module is None else ((), {})
-        inputs, outputs = [call.given[0] for call in calls], [call.results[0] for call in calls]
-        return Link(link.name, link.key, link.module, arguments, inputs, outputs)
+            if first < call.number <= last:
+                raise refusal(DATA)
 
     def _check_no_feedback(self) -> None:
         """The first layer may take anything that comes from no layer: the encoding of the input."""
         for step in self.steps:
-            waiting, seen = [step[0].given[0]], set()
+            waiting, seen = [step[0].inputs[0]], set()
             while waiting:
-                tensor = waiting.pop()
-                call = self.maker.get(id(tensor))
-                if call is None or id(call) in seen:
+                value = waiting.pop()
+                if value.maker is None or value.maker in seen:
                     continue
-                seen.add(id(call))
-                if call.link.module is not None:
-                    raise refusal(f"{call.link.name} feeds back into the first layer, {step[0].link.name}")
-                waiting += call.given
+                seen.add(value.maker)
+                if value.maker.is_layer:
+                    raise refusal(f"{value.maker.link.name} feeds back into the first layer, {step[0].link.name}")
+                waiting += value.maker.inputs
 
-    def _check_states(self) -> None:
-        """A neuron's states are its own of the step before; at first zero."""
-        for t, step in enumerate(self.steps):
-            for k, call in enumerate(step):
-                for state in call.given[1:]:
-                    origin = self._unchanged(state)
-                    own = t > 0 and any(origin is result for result in self.steps[t - 1][k].results)
-                    fresh = t == 0 and not bool(origin.any())
-                    if not own and not fresh:
-                        expected = "zero at first" if t == 0 else "what it returned in the step before"
-                        raise refusal(f"{call.link.name} gets a state in step {t} that is not {expected}")
+    def _ends(self) -> list[Value]:
+        """What the network gives at each step: the output of the last layer, or its sum with a branch."""
+        ends = [step[-1].outputs[0] for step in self.steps]
+        joins = [call for call in self.ran.calls if not call.is_layer and is_join(call)]
+        while True:
+            grown = [_grown(joins, paths, end) for paths, end in zip(self.paths, ends, strict=True)]
+            if any(end is None for end in grown):
+                return ends
+            ends = [end for end in grown if end is not None]
 
-    def _unchanged(self, tensor: Tensor) -> Tensor:
-        call = self.maker.get(id(tensor))
-        while call is not None and call.link.module is None and call.link.name in NOTHING:
-            tensor = call.given[0]
-            call = self.maker.get(id(tensor))
-        return tensor
+    def _check_writes(self, on_the_way: set[Call]) -> None:
+        """No write in place touches what a layer gave, unless it is a sum that is converted."""
+        given = {
+            memory(value.tensor): (call.link.name, t)
+            for t, step in enumerate(self.steps)
+            for call in step
+            for value in (*call.outputs, *call.after.values())
+        }
+        for call in self.ran.calls:
+            for value in [] if call in on_the_way else call.writes:
+                name, t = given.get(memory(value.tensor), ("", 0))
+                if name:
+                    raise refusal(
+                        f"{in_words(call)} changes in place what {name} gave in step {t}; squat repeats no such write: "
+                        "take it out, or compute a new tensor behind the last layer"
+                    )
 
-    def _check_outputs(self, last: Call, on_the_way: set[int]) -> None:
-        """Nothing but the last layer is read from outside the chain."""
-        hidden = {id(result): call.link.name for step in self.steps for call in step[:-1] for result in call.results}
-        for call in self.calls:
-            if call.link.module is None and id(call) not in on_the_way and call.link.name not in NOTHING:
-                self._check_not_hidden(call.given, hidden, f"{call.link.name}(...)", last)
-        self._check_not_hidden(tensors_in(self.output), hidden, "its result", last)
+    def _reads(self, on_the_way: set[Call]) -> list[tuple[str, Value]]:
+        """What is read beside the chain: by functions, and by the result."""
+        reads = [
+            (f"{call.link.name}(...)", value)
+            for call in self.ran.calls
+            if not call.is_layer and call not in on_the_way and not call.keeps
+            for value in call.inputs
+        ]
+        reads += [("its result", value) for value in self.ran.results]
+        return [(where, unchanged(value, layers=True)) for where, value in reads if value.from_layer]
 
-    def _check_not_hidden(self, tensors: list[Tensor], hidden: dict[int, str], where: str, last: Call) -> None:
-        for tensor in tensors:
-            name = hidden.get(id(self._unchanged(tensor)))
-            if name is not None:
-                raise refusal(
-                    f"{where} reads {name}, but only the last layer, {last.link.name}, can be an output; several "
-                    "outputs cannot be converted"
-                )
+    def _check_all_used(self, trees: list[list[Piece]], reads: list[tuple[str, Value]]) -> None:
+        used = [call for piece in trees[0] for call in piece.calls()]
+        unused = [call for call in self.steps[0] if call not in used]
+        if not unused:
+            return
+        name, last = unused[-1].link.name, self.steps[0][-1].link.name
+        if any(value.maker is unused[-1] for _, value in reads):
+            raise refusal(
+                f"its result reads {name}, on which {last} does not build: two heads cannot be converted; convert a "
+                "network for each of them, with the layers before it"
+            )
+        following = self.steps[0][self.steps[0].index(unused[-1]) + 1].link.name
+        raise refusal(
+            f"{following} takes no output of {name}, the layer that runs before it, and nothing else does; remove it"
+        )
 
-    def _reads_membrane_only(self) -> bool:
-        ends = [step[-1] for step in self.steps]
-        read = {id(tensor) for call in self.calls if call.link.module is None for tensor in call.given}
-        read |= {id(tensor) for tensor in tensors_in(self.output)}
-        spikes = any(id(call.results[0]) in read for call in ends)
-        return not spikes and any(id(result) in read for call in ends for result in call.results[1:])
+    def _mark_outputs(self, links: list[Link], ends: list[Value], reads: list[tuple[str, Value]]) -> None:
+        """Whether spikes or the membrane of the last layer are read; nothing else may be."""
+        main = {unchanged(end, layers=True) for end in ends}
+        last = {end.maker for end in ends}
+        layers = {call for step in self.steps for call in step}
+        membranes = False
+        for where, value in reads:
+            if value in main or value.maker not in layers:
+                continue
+            if value.maker in last and value is value.maker.after.get("mem"):
+                membranes = True
+                continue
+            raise refusal(
+                f"{where} reads {value.maker.link.name}, but only the last layer, {links[-1].name}, can be an output; "
+                "several outputs cannot be converted"
+            )
+        if membranes and not any(value in main for _, value in reads):
+            links[-1].membrane_only = True
+            links[-1].outputs = [_held(step[-1].after["mem"]) for step in self.steps]
+
+
+def _by_step(layers: list[Call]) -> list[list[Call]]:
+    """The calls cut into steps, each with every layer once and in the same order."""
+    times: dict[str, int] = {}
+    for call in layers:
+        times[call.link.name] = times.get(call.link.name, 0) + 1
+    once = _constant(layers, times)
+    layers = [call for call in layers if call not in once]
+    names = [name for name in times if name not in {call.link.name for call in once}]
+    if len({times[name] for name in names}) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in times.items())
+        raise refusal(
+            f"its layers run a different number of times ({listed}); expected each once in every step, so move "
+            "what runs outside the time loop into it, and give every place a module of its own"
+        )
+    steps = [layers[at : at + len(names)] for at in range(0, len(layers), len(names))]
+    for step in steps:
+        found = [call.link.name for call in step]
+        if found != names:
+            raise refusal(
+                f"its layers run in another order in a later step ({', '.join(found)}) than in the first "
+                f"({', '.join(names)})"
+            )
+    return [once + step for step in steps]
+
+
+def _constant(layers: list[Call], times: dict[str, int]) -> list[Call]:
+    """Layers without states that run once before a loop: what they give, they would give at every step."""
+    once: list[Call] = []
+    for call in layers if max(times.values()) > 1 else []:
+        if times[call.link.name] > 1 or call.before:
+            break
+        once.append(call)
+    return once
+
+
+def _check_states(steps: list[list[Call]]) -> None:
+    """A neuron's states are its own of the step before; at first zero."""
+    for t, step in enumerate(steps):
+        for k, call in enumerate(step):
+            for name, value in call.before.items():
+                origin = unchanged(value, layers=True)
+                own = t > 0 and origin is steps[t - 1][k].after[name]
+                if not own and not (t == 0 and _is_zero(origin)):
+                    expected = "zero at first" if t == 0 else "what it returned in the step before"
+                    raise refusal(f"{call.link.name} gets a state in step {t} that is not {expected}{_writer(origin)}")
+
+
+def _is_zero(value: Value) -> bool:
+    """Zero for every input, and not trained."""
+    depends = value.from_input or value.from_layer or value.late or isinstance(value.tensor, nn.Parameter)
+    return not depends and not bool(_held(value).any())
+
+
+def _writer(value: Value) -> str:
+    return f": {in_words(value.maker)} changed it in place" if value.maker is not None and value.maker.writes else ""
+
+
+def _grown(joins: list[Call], paths: Paths, end: Value) -> Value | None:
+    """The sum of what a step gives and a branch of the same step, if there is one."""
+    for call in joins:
+        if any(unchanged(value) is end for value in call.inputs) and call.outputs:
+            try:
+                paths.to(call.outputs[0], "its result")
+            except ValueError:
+                continue  # a count over steps, say: a readout
+            return unchanged(call.outputs[0])
+    return None
+
+
+def _links(trees: Sequence[list[Piece]]) -> list[Link]:
+    """One link for each piece, which must be the same at every step."""
+    kinds = {tuple(piece.names() for piece in tree) for tree in trees}
+    if len(kinds) > 1:
+        listed = sorted({", ".join(piece.call.link.name for piece in tree) for tree in trees})
+        raise refusal(f"layers and functions, or their arguments, change from step to step: {'; '.join(listed)}")
+    return [_link(pieces) for pieces in zip(*trees, strict=True)]
+
+
+def _link(pieces: tuple[Piece, ...]) -> Link:
+    call = pieces[0].call
+    if pieces[0].branches:
+        branches = [_links([piece.branches[which] for piece in pieces]) for which in (0, 1)]
+        link = Link(call.link.name, "structure.Residual", branches=branches)
+    else:
+        arguments = ((), {}) if call.is_layer else (call.args[1:], call.kwargs)
+        link = Link(call.link.name, call.link.key, call.link.module, arguments)
+        link.inputs = [_held(piece.call.inputs[0]) for piece in pieces]
+        link.membranes = [_held(piece.call.after["mem"]) for piece in pieces if "mem" in call.after]
+    link.outputs = [_held(piece.call.outputs[0]) for piece in pieces]
+    return link
+
+
+def _held(value: Value) -> Tensor:
+    return value.tensor if value.copy is None else value.copy

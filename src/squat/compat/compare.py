@@ -10,10 +10,8 @@ from torch import Tensor, nn
 
 from squat.checks import check_type
 from squat.compat.convert import links_of
-from squat.compat.structure import Link
-from squat.layers.current import Current
+from squat.compat.replay import Seen, run_beside
 from squat.layers.sequential import Sequential
-from squat.neurons import RLIF
 from squat.text import columns
 
 
@@ -84,20 +82,9 @@ def compare(net: nn.Module, converted: Sequential, x: Any, by_step: bool | None 
     check_type("converted", converted, Sequential, "what squat.from_snntorch returned")
     by_step = type(net) is nn.Sequential if by_step is None else by_step
     links = links_of(_Loop(net) if by_step else net, x)
-    theirs = [at for at, link in enumerate(links) if link.key.startswith("snntorch.")]
-    ours = [at for at, layer in enumerate(converted.layers) if has_state(layer)]
-    if len(theirs) != len(ours):
-        raise ValueError(
-            f"converted: {len(ours)} layers of neurons, but net has {len(theirs)}; expected a conversion of net"
-        )
-    mode = converted.training
-    try:
-        running = _outputs(converted.eval(), torch.stack(links[0].inputs))
-        pairs = zip(theirs, ours, strict=True)
-        rows = [_row(links, at, converted[here], running[here], by_step) for at, here in pairs]
-    finally:
-        converted.train(mode)
-    return Comparison(tuple(rows))
+    alone = run_beside(converted, links, forced=True)[0]
+    running = run_beside(converted, links, forced=False)[0]
+    return Comparison(tuple(_row(one, other, by_step) for one, other in zip(alone, running, strict=True)))
 
 
 def _cells(row: LayerComparison) -> tuple[str, ...]:
@@ -116,30 +103,9 @@ class _Loop(nn.Module):
         return [self.net(step) for step in x]
 
 
-def has_state(layer: nn.Module) -> bool:
-    """Whether it is a layer of neurons."""
-    return hasattr(layer, "set_state_spec")
-
-
-def _outputs(net: Sequential, x: Tensor) -> list[Tensor]:
-    """What every layer gives, as tensors."""
-    out: Any = x
-    outputs = []
-    for layer in net.layers:
-        out = layer(out)[0] if has_state(layer) else layer(out)
-        outputs.append(out.dense() if isinstance(out, Current) else out)
-    return outputs
-
-
-def _row(links: list[Link], at: int, layer: Any, running: Tensor, by_step: bool) -> LayerComparison:
-    link = links[at]
-    expected = torch.stack(link.outputs)
-    if isinstance(layer, RLIF):  # owns the weights of the Linear before it
-        given = torch.stack(links[at - 1].inputs) / layer.input_scale
-    else:
-        given = torch.stack(link.inputs)
-    alone = layer(given)[0]
-    shares = [float((out != expected).double().mean()) for out in (alone, running)]
+def _row(alone: Seen, running: Seen, by_step: bool) -> LayerComparison:
+    link, expected = alone.link, torch.stack(alone.link.outputs)
+    shares = [float((out != expected).double().mean()) for out in (alone.out, running.out)]
     rate = float((expected != 0).double().mean())
     name = link.name.removeprefix("net.") if by_step else link.name
-    return LayerComparison(name, type(layer).__name__, expected.numel(), rate, *shares)
+    return LayerComparison(name, type(alone.layer).__name__, expected.numel(), rate, *shares)

@@ -11,15 +11,20 @@ from squat.checks import check_choice, check_type
 from squat.compat import layers, neurons, synaptic
 from squat.compat.builder import Builder
 from squat.compat.chain import trace
+from squat.compat.replay import check_equal
 from squat.compat.structure import Link, key_of, read_sequential, refusal
+from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
 from squat.surrogate import Surrogate
 
-CONVERTERS = {**layers.CONVERTERS, **neurons.CONVERTERS, **synaptic.CONVERTERS}
-
 
 def from_snntorch(
-    net: nn.Module, example: Any = None, *, surrogate: Surrogate | None = None, arithmetic: str = "float"
+    net: nn.Module,
+    example: Any = None,
+    *,
+    surrogate: Surrogate | None = None,
+    arithmetic: str = "float",
+    check: bool = True,
 ) -> Sequential:
     """A network of snnTorch as a network of squat: same parameters, same spikes.
 
@@ -36,6 +41,7 @@ def from_snntorch(
         net: the network; it is not changed.
         example: an input that `net` can be called with, or a tuple of its arguments; not needed for an `nn.Sequential`.
         surrogate: what all neurons get instead of their own surrogate gradients.
+        check: run the result on the example too, and compare it with the network, layer by layer.
         arithmetic: rule of neurons that come with a `state_quant`, `"float"` as published, or `"integer"`: then, with
             quantized weights, they run on the integers that would be deployed.
 
@@ -54,12 +60,14 @@ def from_snntorch(
     check_type("net", net, nn.Module, "a network of snnTorch (an nn.Module)")
     check_type("surrogate", surrogate, (Surrogate, type(None)), "a surrogate such as FastSigmoid(25.0), or None")
     check_choice("arithmetic", arithmetic, ("float", "integer"))
-    build = Builder(links_of(net, example), surrogate, arithmetic)
-    for build.at, link in enumerate(build.links):  # noqa: B020 - the builder knows where it is
-        _convert(build, link)
-    converted = Sequential(*build.layers)
+    links = links_of(net, example)
+    with torch.random.fork_rng(devices=[]):  # constructors draw weights that are replaced at once
+        converted = Sequential(*_layers(Builder(links, surrogate, arithmetic)))
     device = next((tensor.device for tensor in net.parameters()), torch.device("cpu"))
-    return converted.to(device).train(net.training)
+    converted = converted.to(device).train(net.training)
+    if example is not None and check:
+        check_equal(converted, links)
+    return converted
 
 
 def links_of(net: nn.Module, example: Any = None) -> list[Link]:
@@ -83,11 +91,58 @@ def links_of(net: nn.Module, example: Any = None) -> list[Link]:
     )
 
 
+def _layers(build: Builder) -> list[nn.Module]:
+    """The layers of a chain."""
+    for build.at, link in enumerate(build.links):  # noqa: B020 - the builder knows where it is
+        _convert(build, link)
+    return build.layers
+
+
+def _refresh(link: Link) -> None:
+    """Weights that hooks of torch compute before a forward (pruning, weight norm) as the next forward has them.
+
+    Raises:
+        ValueError: for other hooks, which nothing has seen where the network was not run.
+    """
+    module = link.module
+    if module is None:
+        return
+    effective = [
+        hook for hook in module._forward_pre_hooks.values() if type(hook).__module__.startswith("torch.nn.utils")
+    ]
+    if not link.inputs and (module._forward_hooks or len(module._forward_pre_hooks) > len(effective)):
+        raise ValueError("it has hooks of its own; pass an example, on which they are seen")
+    for hook in effective:
+        hook(module, ())
+
+
+def _residual(build: Builder, link: Link) -> None:
+    """Two branches that are added: one may hold anything, the other at most one layer without a state."""
+    body, shortcut = sorted(link.branches, key=len, reverse=True)
+    if build.input_scale != 1.0:
+        raise ValueError("it stands behind an average pool whose division goes into the next layer; pool behind it")
+    inner, outer = (
+        Builder(links, build.surrogate, build.arithmetic, input_max=build.input_max) for links in (body, shortcut)
+    )
+    kept = _layers(outer)
+    if len(kept) > 1 or any(getattr(layer, "carries_state", False) for layer in kept):
+        listed = ", ".join(each.name for each in shortcut)
+        raise ValueError(f"both branches hold several layers or neurons ({listed}); one may hold one layer at most")
+    build.layers.append(Residual(Sequential(*_layers(inner)), *kept))
+    build.input_max += inner.follows_spikes()
+
+
 def _convert(build: Builder, link: Link) -> None:
     if link.key not in CONVERTERS:
-        known = ", ".join(CONVERTERS)
+        known = ", ".join(key for key in CONVERTERS if not key.startswith("structure."))
         raise refusal(f"{link.name} ({link.key}) has no counterpart in squat; converted are {known}")
     try:
+        _refresh(link)
         CONVERTERS[link.key](build, link)
     except ValueError as error:
         raise refusal(f"{link.name} ({link.key}): {error}") from error
+
+
+CONVERTERS = {
+    **layers.CONVERTERS, **neurons.CONVERTERS, **synaptic.CONVERTERS, "structure.Residual": _residual
+}  # fmt: skip

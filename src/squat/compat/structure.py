@@ -1,25 +1,25 @@
 """In which order a network of snnTorch runs its layers: read off an `nn.Sequential`, or traced through a time loop.
 
-A trace runs the network on an example and records every call of a layer, and every torch function between them. What
-it accepts is a chain: in each step every layer runs once, on what the layer before it gave, from states that it gave
-itself in the step before. What comes before the first layer (encoding) and after the last one (a readout) is not
-converted, but may be anything.
+A trace (`record.py`) runs the network on an example. Accepted is (`chain.py`) that in each step all layers run once, on
+what the layer before it gave, or on the sum of two branches, from states that it gave itself in the step before. What
+comes before the first layer (encoding) and after the last one (a readout) is not converted, but may be anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._pytree import tree_leaves
 
-NOTHING = ("to", "float", "contiguous", "detach", "clone", "detach_", "requires_grad_")
-"""Functions that leave values and shapes alone."""
+NOTHING = {
+    *("to", "float", "double", "type", "type_as", "cpu", "cuda", "contiguous", "detach", "data", "alias", "clone"),
+    *("positive", "view_as", "reshape_as", "expand_as", "__deepcopy__"),
+}
+"""Functions that leave values alone, unless shape or dtype come out changed."""
 LIBRARIES = ("snntorch", "torch", "brevitas")
 """Packages whose modules are layers, whatever they are made of."""
 
@@ -36,6 +36,8 @@ class Link:
         inputs: what it was given at each step, `[B, ...]`; empty if the network was not run.
         outputs: what it gave at each step: spikes of a neuron, or its membrane where only that is read.
         membrane_only: the network uses the membrane of this last layer, not its spikes.
+        membranes: of a neuron, its membrane at each step.
+        branches: of a sum, the two chains whose results are added.
     """
 
     name: str
@@ -45,26 +47,8 @@ class Link:
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     membrane_only: bool = False
-
-
-@dataclass
-class Call:
-    """One call of a layer or function while the network ran."""
-
-    link: Link
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    result: Any
-
-    @property
-    def given(self) -> list[Tensor]:
-        """Tensors that went in: what it computes with first, then the states of a neuron."""
-        return tensors_in((self.args, self.kwargs))
-
-    @property
-    def results(self) -> list[Tensor]:
-        """Tensors that came out: spikes first, then the states of a neuron."""
-        return tensors_in(self.result)
+    membranes: list[Tensor] = field(default_factory=list)
+    branches: list[list[Link]] = field(default_factory=list)
 
 
 def tensors_in(tree: Any) -> list[Tensor]:
@@ -73,8 +57,9 @@ def tensors_in(tree: Any) -> list[Tensor]:
 
 
 def key_of(module: nn.Module) -> str:
-    """Package and class of a module, such as `torch.Linear`."""
-    return f"{type(module).__module__.split('.')[0]}.{type(module).__name__}"
+    """Package and class of a module, such as `torch.Linear`, also of one whose weights torch reparametrises."""
+    kind: Any = type(module).__base__ if is_parametrized(module) else type(module)
+    return f"{kind.__module__.split('.')[0]}.{kind.__name__}"
 
 
 def read_sequential(net: nn.Sequential, prefix: str = "") -> list[Link]:
@@ -89,71 +74,7 @@ def read_sequential(net: nn.Sequential, prefix: str = "") -> list[Link]:
     return links
 
 
-def record(net: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[Call], Any]:
-    """Every call of a layer, and of a torch function between layers, while `net` runs on `inputs`; and its result."""
-    recorder = _Recorder()
-    with torch.no_grad(), undisturbed(net), recorder.watching(net), recorder:
-        output = net(*inputs)
-    return recorder.calls, output
-
-
-@contextmanager
-def undisturbed(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode, from zero states; modes, states and other buffers are put back."""
-    before = [(module, module.training, dict(module._buffers)) for module in net.modules()]
-    net.eval()
-    neurons: list[Any] = [module for module in net.modules() if key_of(module).startswith("snntorch.")]
-    for neuron in neurons:
-        if hasattr(neuron, "_init_mem"):
-            neuron._init_mem()
-    try:
-        yield
-    finally:
-        for module, training, buffers in before:
-            module.training = training
-            module._buffers.update(buffers)
-
-
-class _Recorder(TorchFunctionMode):
-    """Every call of a layer, and of a torch function outside of layers, in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[Call] = []
-        self.depth = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        name = getattr(func, "__name__", str(func))
-        if not self.depth and tensors_in(result):
-            self.calls.append(Call(Link(name, f"function.{name}"), args, kwargs or {}, result))
-        return result
-
-    @contextmanager
-    def watching(self, net: nn.Module) -> Iterator[None]:
-        handles = []
-        for name, layer in _layers(net):
-            handles.append(layer.register_forward_pre_hook(self._enter))
-            leave = self._leaver(Link(name, key_of(layer), layer))
-            handles.append(layer.register_forward_hook(leave, with_kwargs=True))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _enter(self, module: nn.Module, args: Any) -> None:
-        self.depth += 1
-
-    def _leaver(self, link: Link) -> Any:
-        def leave(module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
-            self.depth -= 1
-            self.calls.append(Call(link, args, kwargs, result))
-
-        return leave
-
-
-def _layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+def layers_of(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """What is converted as a whole: modules of the libraries, and others that hold weights themselves.
 
     Containers, and a user's modules without weights of their own, are looked into.
@@ -165,7 +86,7 @@ def _layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modul
         if not container and (library or any(True for _ in child.parameters(recurse=False))):
             yield path, child
         else:
-            yield from _layers(child, f"{path}.")
+            yield from layers_of(child, f"{path}.")
 
 
 def refusal(text: str) -> ValueError:

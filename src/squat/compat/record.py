@@ -1,0 +1,335 @@
+"""A run of a network, recorded: every call of a layer, every torch function between layers, every write in place.
+
+Each tensor has a `Value` for what it holds at a time: its maker, and a copy that later readers are compared with. A
+write in place makes new values of all tensors in the same memory, so that what is followed back can never be stale, nor
+lead in a circle. A layer is recorded around its `forward`: whatever hooks do counts as outside of it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from squat.compat.structure import NOTHING, Link, key_of, layers_of, refusal, tensors_in
+
+STATES = ("spk", "syn", "syn_exc", "syn_inh", "mem")
+"""States of snnTorch's neurons: arguments of `forward`, and attributes of the module between calls."""
+ABOUT = {
+    *("shape", "size", "dim", "ndim", "numel", "nelement", "__len__", "stride", "storage_offset", "is_contiguous"),
+    *("dtype", "type", "element_size", "itemsize", "nbytes", "is_floating_point", "is_complex", "is_quantized"),
+    *("device", "get_device", "is_cuda", "is_mps", "is_meta", "layout", "is_sparse", "is_nested", "names", "_version"),
+    *("requires_grad", "grad", "grad_fn", "is_leaf", "backward", "register_hook", "retain_grad"),
+    *("__hash__", "__repr__", "__format__"),
+}
+"""What may be asked of a tensor without its values entering Python."""
+
+
+@dataclass(eq=False)
+class Value:
+    """What a tensor held from one write to the next.
+
+    Attributes:
+        tensor: the tensor, kept so that its identity stays its own.
+        maker: the call that gave it, None for a tensor from outside.
+        copy: what it held, where a later reader is compared with it.
+        from_input: whether what the network was called with enters it.
+        from_layer: whether the output of a layer enters it.
+        late: from outside, and first seen after a layer had run: nobody knows what it depends on.
+    """
+
+    tensor: Tensor
+    maker: Call | None = None
+    copy: Tensor | None = None
+    from_input: bool = False
+    from_layer: bool = False
+    late: bool = False
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a layer or function while the network ran.
+
+    Attributes:
+        link: which.
+        args: its arguments, and by name.
+        kwargs: of a function.
+        inputs: what its tensors held: what it computes with first, then the states of a neuron.
+        outputs: what came out: spikes first, then the states of a neuron.
+        writes: what tensors held that it changed in place.
+        keeps: it gave back the values of its first tensor.
+        number: how many calls came before.
+        before, after: the states of a neuron by name.
+    """
+
+    link: Link
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    inputs: list[Value] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
+    writes: list[Value] = field(default_factory=list)
+    keeps: bool = False
+    number: int = 0
+    before: dict[str, Value] = field(default_factory=dict)
+    after: dict[str, Value] = field(default_factory=dict)
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether it is a module."""
+        return self.link.module is not None
+
+
+@dataclass
+class Record:
+    """What happened while a network ran.
+
+    Attributes:
+        calls: in order.
+        results: what its result held.
+        escapes: calls that handed values of tensors to Python, with what they read.
+    """
+
+    calls: list[Call]
+    results: list[Value]
+    escapes: list[Call]
+
+
+def record(net: nn.Module, inputs: tuple[Any, ...]) -> Record:
+    """Every call of a layer, and of a torch function between layers, while `net` runs on copies of `inputs`."""
+    inputs = tuple(x.clone() if isinstance(x, Tensor) else x for x in inputs)
+    recorder = _Recorder(tensors_in(inputs))
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), undisturbed(net), recorder.watching(net), recorder:
+        output = net(*inputs)
+        recorder.check_kept()
+    results = [recorder.value_of(tensor) for tensor in tensors_in(output)]
+    return Record(recorder.calls, results, recorder.escapes)
+
+
+@contextmanager
+def undisturbed(net: nn.Module) -> Iterator[None]:
+    """Evaluation mode, from zero states; modes, states and other buffers are put back."""
+    before = [(module, module.training, dict(module._buffers)) for module in net.modules()]
+    values = [(buffer, buffer.clone()) for buffer in net.buffers()]
+    net.eval()
+    neurons: list[Any] = [module for module in net.modules() if key_of(module).startswith("snntorch.")]
+    for neuron in neurons:
+        if hasattr(neuron, "_init_mem"):
+            neuron._init_mem()
+    try:
+        yield
+    finally:
+        for module, training, buffers in before:
+            module.training = training
+            module._buffers.update(buffers)
+        for buffer, value in values:
+            if not same(buffer, value):
+                buffer.copy_(value)
+
+
+def memory(tensor: Tensor) -> int:
+    """Where its values lie; tensors that share it change together."""
+    return tensor.untyped_storage().data_ptr() if tensor.numel() else -id(tensor)
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Equal values, NaN included."""
+    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
+
+
+class _Recorder(TorchFunctionMode):
+    """Every call of a layer, and of a torch function outside of layers, in order."""
+
+    def __init__(self, inputs: list[Tensor]) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.escapes: list[Call] = []
+        self.depth = 0
+        self.counts: dict[str, int] = {}
+        self.values: dict[int, Value] = {id(x): Value(x, from_input=True) for x in inputs}
+        self.written: dict[int, Call] = {}
+        self.constants: dict[int, str] = {}
+        self.stamps: dict[str, Any] = {}
+
+    def value_of(self, tensor: Tensor) -> Value:
+        """What it holds now."""
+        value = self.values.get(id(tensor))
+        if value is None:
+            value = self.values[id(tensor)] = Value(tensor, late=bool(self.counts))
+        write, made = self.written.get(memory(tensor)), -1 if value.maker is None else value.maker.number
+        if write is not None and write.number > made:
+            value = self.values[id(tensor)] = _made(write, tensor)
+        return value
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self.depth:
+            return func(*args, **kwargs)
+        given = tensors_in((args, kwargs))
+        call = Call(Link(_name(func), ""), args, kwargs, [self.value_of(tensor) for tensor in given])
+        call.link.key = f"function.{call.link.name}"
+        stamps = [_stamp(tensor) for tensor in given]
+        result = func(*args, **kwargs)
+        changed = [x for x, stamp in zip(given, stamps, strict=True) if _stamp(x) != stamp]
+        self._note(call, changed, result)
+        return result
+
+    def _note(self, call: Call, changed: list[Tensor], result: Any) -> None:
+        results, given = tensors_in(result), [value.tensor for value in call.inputs]
+        if not changed and not results:
+            about = call.link.name in ABOUT or result is NotImplemented
+            if not about and any(value.from_input or value.from_layer for value in call.inputs):
+                call.number = len(self.calls)
+                self.escapes.append(call)
+            return
+        if not changed and all(any(result is tensor for tensor in given) for result in results):
+            return  # a cast, say, that had nothing to do
+        self._append(call)
+        for tensor in changed:
+            self._write(call, tensor)
+        call.writes = [value for value in call.inputs if any(value.tensor is tensor for tensor in changed)]
+        call.keeps = call.link.name in NOTHING and not changed and _alike(given[:1], results)
+        call.outputs = [self._give(call, tensor) for tensor in results]
+
+    def _append(self, call: Call) -> None:
+        call.number = len(self.calls)
+        self.calls.append(call)
+
+    def _write(self, call: Call, tensor: Tensor) -> None:
+        name = self.constants.get(memory(tensor))
+        if name is not None:
+            raise refusal(f"{call.link.name}(...) changes {name} in place while the network runs; change it before")
+        self.written[memory(tensor)] = call
+        self.values[id(tensor)] = _made(call, tensor)
+
+    def _give(self, call: Call, tensor: Tensor) -> Value:
+        value = self.values[id(tensor)] = _made(call, tensor)
+        if value.from_layer and not call.writes:
+            value.copy = tensor.detach().clone()
+        return value
+
+    @contextmanager
+    def watching(self, net: nn.Module) -> Iterator[None]:
+        """Puts the recorder around the `forward` of every layer."""
+        watched = list(layers_of(net))
+        for name, layer in watched:
+            self.constants |= {memory(constant): f"{name}.{key}" for key, constant in _constants(layer)}
+            self.stamps[name] = _fingerprint(layer)
+        own = [tensor for module in net.modules() for tensor in tensors_in((vars(module), module._buffers))]
+        self.values |= {id(tensor): Value(tensor) for tensor in own}
+        kept = {layer: vars(layer).get("forward") for _, layer in watched}
+        for name, layer in watched:
+            vars(layer)["forward"] = self._around(Link(name, key_of(layer), layer), layer.forward)
+        try:
+            yield
+        finally:
+            for layer, forward in kept.items():
+                vars(layer).pop("forward") if forward is None else vars(layer).update(forward=forward)
+
+    def _around(self, link: Link, forward: Any) -> Any:
+        signature = inspect.signature(forward)
+        states = STATES if link.key.startswith("snntorch.") else ()
+
+        def call_of(args: Any, kwargs: Any) -> Call:
+            bound = signature.bind(*args, **kwargs).arguments
+            before = {}
+            for name in (name for name in states if name in signature.parameters):
+                state = bound.pop(name, None)
+                state = getattr(link.module, name) if state is None else state
+                before[name] = self._read(link, state)
+            inputs = [self._read(link, tensor) for tensor in tensors_in(bound)]
+            return Call(link, inputs=inputs + list(before.values()), before=before)
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if self.depth:
+                return forward(*args, **kwargs)
+            self.depth += 1
+            try:
+                call = call_of(args, kwargs)
+                if _fingerprint(link.module) != self.stamps[link.name]:
+                    raise refusal(f"a parameter of {link.name} was changed while the network ran; change it before")
+                self.counts[link.name] = self.counts.get(link.name, 0) + 1
+                stamps = [_stamp(value.tensor) for value in call.inputs]
+                result = forward(*args, **kwargs)
+                self._leave(call, result, [_stamp(value.tensor) for value in call.inputs] != stamps)
+            finally:
+                self.depth -= 1
+            return result
+
+        return run
+
+    def _leave(self, call: Call, result: Any, changed: bool) -> None:
+        if changed:
+            raise refusal(f"{call.link.name} ({call.link.key}) changes what it is given in place; use inplace=False")
+        results, module = tensors_in(result), call.link.module
+        call.keeps = any(results[0] is value.tensor for value in call.inputs[:1]) if results else False
+        self._append(call)
+        call.outputs = [self._give(call, tensor) for tensor in results]
+        for name in call.before:
+            state = getattr(module, name)
+            known = next((value for value in call.outputs if value.tensor is state), None)
+            call.after[name] = known or self._give(call, state)
+
+    def _read(self, link: Link, state: Any) -> Value:
+        """What a layer gets, which must be what its maker gave."""
+        value = self.value_of(state)
+        if value.copy is None:
+            value.copy = state.detach().clone()
+        self._check_kept(value, f"what {link.name} gets in step {self.counts.get(link.name, 0)}")
+        return value
+
+    def check_kept(self) -> None:
+        """Outputs of layers that no function of torch was seen to change are as they were."""
+        self.depth += 1
+        for call in self.calls:
+            for value in call.outputs if call.is_layer else []:
+                if self.value_of(value.tensor) is value:
+                    self._check_kept(value, "it")
+        self.depth -= 1
+
+    def _check_kept(self, value: Value, what: str) -> None:
+        if value.copy is not None and not same(value.tensor, value.copy):
+            maker = "the input" if value.maker is None else value.maker.link.name
+            raise refusal(
+                f"{what} is not what {maker} gave: its values were changed by something that torch does not see, such "
+                "as numpy"
+            )
+
+
+def _constants(layer: nn.Module) -> list[tuple[str, Tensor]]:
+    """Parameters, and buffers that are no states."""
+    own = [(name, buffer) for name, buffer in layer.named_buffers() if name.split(".")[-1] not in (*STATES, "reset")]
+    return [*layer.named_parameters(), *own]
+
+
+def _fingerprint(layer: nn.Module) -> list[tuple[str, int, tuple[int, int]]]:
+    return [(name, id(constant), _stamp(constant)) for name, constant in _constants(layer)]
+
+
+def _made(call: Call, tensor: Tensor) -> Value:
+    inputs = call.inputs[:1] if call.link.name in NOTHING else call.inputs  # x.to(y) takes the type of y only
+    layer = call.is_layer or any(value.from_layer for value in inputs)
+    read = call.link.name not in ("zeros_like", "new_zeros", "empty_like", "new_empty", "ones_like", "new_ones")
+    given = read and any(value.from_input for value in inputs)
+    return Value(tensor, call, None, given, read and layer, read and any(value.late for value in inputs))
+
+
+def _name(func: Any) -> str:
+    """Of a function, or of the attribute that is read or set."""
+    name = getattr(func, "__name__", str(func))
+    return getattr(func.__self__, "__name__", name) if name in ("__get__", "__set__") else name
+
+
+def _stamp(tensor: Tensor) -> tuple[int, int]:
+    """Changes with every write that torch sees; tensors of inference mode count none."""
+    return -1 if tensor.is_inference() else tensor._version, memory(tensor)
+
+
+def _alike(before: list[Tensor], after: list[Tensor]) -> bool:
+    pairs = zip(before, after, strict=False)
+    return len(before) == len(after) == 1 and all(a.dtype == b.dtype and a.shape == b.shape for a, b in pairs)
