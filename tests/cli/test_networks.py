@@ -101,7 +101,7 @@ def test_run_without_known_data_says_what_is_missing(squat, tmp_path):
     assert "--data is missing: the network file does not say which data it was trained on" in result.stderr
     package.save(package.Sequential(package.Linear(9, 3)), tmp_path / "layers.safetensors")
     result = squat("run", tmp_path / "layers.safetensors")
-    assert "layers.safetensors holds a Sequential: expected a Network" in result.stderr
+    assert "layers.safetensors holds layers without a readout" in result.stderr
 
 
 def test_calibrate_writes_a_quantized_network_and_reports(squat, trained, tmp_path):

@@ -9,7 +9,7 @@ import typer
 
 from squat.cli import output, specs
 from squat.cli.chosen import choose
-from squat.cli.networks import check_fits, load_network
+from squat.cli.networks import Readout, check_fits, load_network
 from squat.cli.progress import bar
 
 
@@ -20,6 +20,7 @@ def calibrate(
     data_option: Annotated[
         list[str] | None, typer.Option("--data-option", metavar="KEY=VALUE", help="Option of the loader; repeatable.")
     ] = None,
+    readout: Readout = None,
     weights: Annotated[str, typer.Option(help="BITS[,KEY=VALUE], or float to leave them.")] = specs.FLOAT,
     states: Annotated[str, typer.Option(help="NAME:BITS[,KEY=VALUE], or float to leave them.")] = specs.FLOAT,
     state_range: Annotated[
@@ -59,7 +60,7 @@ def calibrate(
     output.refuse_existing(out, overwrite)
     if picture is not None:
         output.refuse_existing(checked_path(picture), overwrite)
-    network, metadata = load_network(net)
+    network, metadata = load_network(net, readout)
     chosen = choose(data, data_option, metadata)
     dataset = chosen.dataset
     dataset.require("train")

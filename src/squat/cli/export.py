@@ -10,6 +10,7 @@ import typer
 from squat.cli import output
 from squat.cli.chosen import described
 from squat.cli.machines import Data, DataOptions, Json, inputs_of, load_machine
+from squat.cli.networks import Readout
 
 app = typer.Typer(no_args_is_help=True, help="Write a network as the source of a program: C99.")
 
@@ -21,6 +22,7 @@ def c(
     name: Annotated[str, typer.Option(help="Begins every symbol of the network.")] = "network",
     data: Data = None,
     data_option: DataOptions = None,
+    readout: Readout = None,
     split: Annotated[str, typer.Option(help="Where the self-test's samples come from.")] = "test",
     samples: Annotated[int, typer.Option(help="Samples in the self-test; 0 for two random ones.")] = 2,
     as_json: Json = False,
@@ -35,7 +37,7 @@ def c(
 
     check_choice("--split", split, ("train", "validation", "test"))
     check_int("--samples", samples, 0)
-    machine, chosen = load_machine(net, data, data_option)
+    machine, chosen = load_machine(net, data, data_option, readout)
     from squat.export import c as write
 
     write(machine, folder, name=name, vectors=inputs_of(machine, chosen, split, samples))

@@ -20,7 +20,7 @@ from squat.cli.machines import (
     inputs_of,
     load_machine,
 )
-from squat.cli.networks import load_network
+from squat.cli.networks import Readout, load_network
 from squat.cli.progress import bar
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def check(
     net: Annotated[Path, typer.Argument(metavar="NET", help="Network file, or a folder written by squat train.")],
     data: Data = None,
     data_option: DataOptions = None,
+    readout: Readout = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     batch_size: Annotated[int, typer.Option(help="Samples at a time.")] = 256,
     as_json: Json = False,
@@ -47,7 +48,7 @@ def check(
 
     check_choice("--split", split, ("train", "validation", "test"))
     check_int("--batch-size", batch_size, 1)
-    network, metadata = load_network(net)
+    network, metadata = load_network(net, readout)
     chosen = data_of(data, data_option, metadata, network)
     shape = input_shape_of(chosen, metadata)
     from squat.integer.lower import lower, obstacles
@@ -76,6 +77,7 @@ def lower(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File for the integer network.")],
     data: Data = None,
     data_option: DataOptions = None,
+    readout: Readout = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -86,7 +88,7 @@ def lower(
     output.refuse_existing(out, overwrite)
     if not out.parent.is_dir():
         raise ValueError(f"{out}: there is no folder {out.parent}; make it first")
-    network, metadata = load_network(net)
+    network, metadata = load_network(net, readout)
     # The run's own data are not needed for its shapes.
     chosen = data_of(data, data_option, metadata, network) if data is not None or data_option else None
     shape = input_shape_of(chosen, metadata)
@@ -111,6 +113,7 @@ def inspect(
     net: Annotated[Path, typer.Argument(metavar="NET", help="Integer network, trained network, or its folder.")],
     data: Data = None,
     data_option: DataOptions = None,
+    readout: Readout = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     samples: Annotated[int, typer.Option(help="Samples to count operations on; 0 for sizes only.")] = 256,
     as_json: Json = False,
@@ -123,7 +126,7 @@ def inspect(
 
     check_choice("--split", split, ("train", "validation", "test"))
     check_int("--samples", samples, 0)
-    machine, chosen = load_machine(net, data, data_option)
+    machine, chosen = load_machine(net, data, data_option, readout)
     report = machine.report(inputs_of(machine, chosen, split, samples))
     if as_json:
         proof = None if machine.certificate is None else machine.certificate.to_json()

@@ -22,16 +22,22 @@ DataOptions = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def load_machine(path: Path, data: str | None, data_options: list[str] | None) -> tuple[IntegerNetwork, Chosen | None]:
+def load_machine(
+    path: Path, data: str | None, data_options: list[str] | None, readout: str | None
+) -> tuple[IntegerNetwork, Chosen | None]:
     """The integer network in a file, or that a trained network is, and the data, if any are known."""
     from squat.integer import load, read_metadata
     from squat.integer.format import is_integer_file
 
     if path.is_file() and is_integer_file(path):
+        if readout is not None:
+            raise ValueError(
+                f"--readout {readout}: {path} is an integer network, with what it reads fixed; leave it out"
+            )
         return load(path), data_of(data, data_options, read_metadata(path))
     from squat.integer.lower import lower
 
-    network, metadata = load_network(path)
+    network, metadata = load_network(path, readout)
     chosen = data_of(data, data_options, metadata, network)
     return lower(network, input_shape_of(chosen, metadata)), chosen
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from squat.cli import output
 
@@ -14,20 +16,71 @@ if TYPE_CHECKING:
 NETWORK_NAME = "network.safetensors"
 """Name of the network in a folder that `squat train` writes."""
 
+READS = {
+    "spike_count": "spikes",
+    "accumulated_current": "currents",
+    "max_membrane": "membranes",
+    "mean_membrane": "membranes",
+}
+"""What each readout reads of the last layer."""
 
-def load_network(path: Path) -> tuple[Any, dict[str, Any]]:
-    """The network in a file, or in a folder that `squat train` wrote, and the metadata saved with it."""
+Readout = Annotated[
+    str | None,
+    typer.Option(help="How classes are read from a network saved without a readout, as spike_count."),
+]
+
+
+def load_network(path: Path, readout: str | None = None) -> tuple[Any, dict[str, Any]]:
+    """The network in a file, or in a folder that `squat train` wrote, and the metadata saved with it.
+
+    Args:
+        path: of the file or folder.
+        readout: name of the readout for layers that were saved without one.
+
+    Raises:
+        ValueError: if there is no readout, or two that differ.
+    """
     path = output.check_file(path / NETWORK_NAME if path.is_dir() else path)
     # Imported after the check: a wrong name is reported at once.
     from squat.files import load, read_metadata
-    from squat.models import Network
 
     net = load(path)
-    if not isinstance(net, Network):
+    return _with_readout(net, path, readout), read_metadata(path)
+
+
+def _with_readout(net: Any, path: Path, name: str | None) -> Any:
+    """The network with its own readout, or the one that was named."""
+    from squat.checks import check_choice
+    from squat.models import Network
+    from squat.models.readout import READOUT_NAMES
+
+    if name is not None:
+        check_choice("--readout", name, READOUT_NAMES)
+    if isinstance(net, Network):
+        if name is not None and net.readout != READOUT_NAMES[name]():
+            raise ValueError(f"--readout {name}: {path} has the readout {net.readout} already; leave --readout out")
+        return net
+    given = _gives(net)
+    if name is None:
+        fitting = [reader for reader, wanted in READS.items() if wanted == given]
         raise ValueError(
-            f"{path} holds a {type(net).__name__}: expected a Network; layers alone have no classes to read"
+            f"{path} holds layers without a readout, so nothing says which class is meant: its last layer gives "
+            f"{given}, read by --readout {' or '.join(fitting)}; squat calibrate writes it to its file, and so does "
+            f"squat.save(squat.Network(net, squat.models.{READOUT_NAMES[fitting[0]].__name__}()), path)"
         )
-    return net, read_metadata(path)
+    if READS[name] != given:
+        raise ValueError(f"--readout {name}: reads {READS[name]}, and the last layer of {path} gives {given}")
+    return Network(net, READOUT_NAMES[name]()).eval()
+
+
+def _gives(net: Any) -> str:
+    """What the last layer that computes gives: spikes, membranes or currents."""
+    from squat.neurons.stateful import Stateful
+
+    layers = [m for m in net.modules() if isinstance(m, Stateful) or hasattr(m, "weight_spec")]
+    if not layers or not isinstance(layers[-1], Stateful):
+        return "currents"
+    return "spikes" if layers[-1].spiking else "membranes"
 
 
 def check_fits(net: Any, dataset: Dataset) -> None:
@@ -42,9 +95,12 @@ def check_fits(net: Any, dataset: Dataset) -> None:
     x, _ = part.batch(torch.tensor([0]))
     try:
         with torch.no_grad():
-            classes = net(x).shape[1]
+            shape = tuple(net(x).shape)
     except ValueError as error:
         raise ValueError(f"data {dataset.name} do not fit the network: {error}") from None
+    classes = shape[-1]
+    if len(shape) != 2:
+        raise ValueError(f"the network gives scores of shape {shape}: expected [samples, classes]; flatten its output")
     if classes < dataset.classes:
         raise ValueError(f"data {dataset.name} have {dataset.classes} classes, the network only {classes}")
 

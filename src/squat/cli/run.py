@@ -9,7 +9,7 @@ import typer
 
 from squat.cli import output
 from squat.cli.chosen import Chosen, choose
-from squat.cli.networks import check_fits, load_network
+from squat.cli.networks import Readout, check_fits, load_network
 from squat.cli.progress import bar
 
 
@@ -19,6 +19,7 @@ def run(
     data_option: Annotated[
         list[str] | None, typer.Option("--data-option", metavar="KEY=VALUE", help="Option of the loader; repeatable.")
     ] = None,
+    readout: Readout = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     predictions: Annotated[Path | None, typer.Option(help="Write predictions to this .csv or .npz file.")] = None,
     batch_size: Annotated[int, typer.Option(help="Samples at a time.")] = 256,
@@ -38,7 +39,7 @@ def run(
         output.refuse_existing(predictions, overwrite)
         if not predictions.parent.is_dir():
             raise ValueError(f"--predictions {predictions}: there is no folder {predictions.parent}; make it first")
-    network, metadata = load_network(net)
+    network, metadata = load_network(net, readout)
     chosen = choose(data, data_option, metadata)
     dataset = chosen.dataset
     dataset.require(split)
