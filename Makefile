@@ -35,6 +35,7 @@ bench: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src benchmarks -name '*.nb[ic]' -exec rm -f {} +
 
 # Stamps: installed again only where the dependencies changed. The package is installed in place, so code needs no stamp.
 $(VENV)/.demo: pyproject.toml constraints.txt $(VENV)/.made

@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numba import config, njit, prange, set_num_threads
+from numba import config, prange, set_num_threads
+
+from squat.kernels.jit import jit
 
 CHUNK = 2**14
 """Values that one task of the copy moves, as the loop's blocks do: they stay in the first-level cache."""
 
 
-@njit(parallel=True, cache=True)
+@jit(parallel=True)
 def copy_forward(current: np.ndarray, spikes: np.ndarray, codes: np.ndarray) -> None:
     """Reads four bytes for each update and writes five, in one pass."""
     for task in prange((current.size + CHUNK - 1) // CHUNK):
@@ -21,7 +23,7 @@ def copy_forward(current: np.ndarray, spikes: np.ndarray, codes: np.ndarray) -> 
             codes[i] = 1
 
 
-@njit(parallel=True, cache=True)
+@jit(parallel=True)
 def copy_backward(gradient: np.ndarray, codes: np.ndarray, out: np.ndarray, seen: np.ndarray) -> None:
     """Reads five bytes for each update and writes four, in one pass; `seen` keeps the reading of the codes alive."""
     for task in prange((gradient.size + CHUNK - 1) // CHUNK):

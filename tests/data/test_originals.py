@@ -27,7 +27,7 @@ from event_formats import (
     write_heidelberg,
     write_shd,
 )
-from squat.data import cifar10_dvs, dvs_gesture, heidelberg, load
+from squat.data import cifar10_dvs, converted, dvs_gesture, heidelberg, load
 from squat.data.aer import read_aedat2, read_aedat3, read_atis
 from squat.data.sources import Original
 
@@ -80,13 +80,20 @@ def test_files_are_converted_once_and_anew_when_they_change(shd_folder, tmp_path
     first = load("shd", folder=str(folder)).describe()
     (stored,) = (cache / "converted").iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr(heidelberg, "read_heidelberg", None)
+        patch.setattr(converted, "atomic_path", None)  # nothing is written
         assert load("shd", folder=str(folder)).describe() == first
     with h5py.File(stored) as file:
         assert set(file) == {"times", "units", "offsets", "label", "split", "time_unit_s", "channels"}
     write_heidelberg(folder / "shd_train.h5", *spoken(60, 20, seed=5))
     assert len(load("shd", folder=str(folder)).train) == 54
     assert len(list((cache / "converted").iterdir())) == 2
+
+
+def test_files_are_converted_anew_when_the_code_that_reads_them_changes(shd_folder, monkeypatch):
+    load("shd", folder=str(shd_folder))
+    read = heidelberg.read_heidelberg
+    monkeypatch.setattr(heidelberg, "read_heidelberg", lambda *about: (row._replace(label=1) for row in read(*about)))
+    assert load("shd", folder=str(shd_folder)).train.labels.unique().tolist() == [1]
 
 
 def test_a_watched_conversion_counts(shd_folder, monkeypatch):

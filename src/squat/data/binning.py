@@ -7,16 +7,15 @@ they are used, so a batch depends on nothing but seed, epoch and samples.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from squat.ops.encoder import EXACT
+from squat.kernels.jit import jit
 
 GOLDEN, FIRST, SECOND = (np.uint64(word) for word in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 FLIP, SHIFT_X, SHIFT_Y, WARP, SHIFT_T, JITTER, DROP = range(7)
 """What a number is drawn for; the order is part of what makes runs repeatable."""
 
 
-@njit(**EXACT)
+@jit
 def draw(key, place):
     """64 random bits of a key and a place: SplitMix64's output number `place` from the state `key`."""
     word = key + (np.uint64(place) + np.uint64(1)) * GOLDEN
@@ -25,19 +24,19 @@ def draw(key, place):
     return word ^ (word >> np.uint64(31))
 
 
-@njit(**EXACT)
+@jit
 def whole_within(reach, bits):
     """A whole number from `-reach` to `reach`."""
     return np.int64((bits >> np.uint64(33)) % np.uint64(2 * reach + 1)) - reach
 
 
-@njit(**EXACT)
+@jit
 def share(bits):
     """A number in [0, 1), a multiple of 2**-53."""
     return np.float64(bits >> np.uint64(11)) * 2.0**-53
 
 
-@njit(**EXACT)
+@jit
 def sample_change(vary, key, rows):
     """How one sample is varied: flipped or not, columns, rows and steps it moves, factor on its times."""
     flip = vary[2] and (draw(key, FLIP) & np.uint64(1)) == np.uint64(1)
@@ -47,7 +46,7 @@ def sample_change(vary, key, rows):
     return flip, dx, dy, stretch, whole_within(vary[5], draw(key, SHIFT_T))
 
 
-@njit(**EXACT)
+@jit
 def step_of(time, stretch, whole, width):
     """Bin of a time: `floor(time / width)`, exact where nothing is stretched, or `floor(time * (stretch / width))`."""
     if stretch != 1.0:
@@ -55,7 +54,7 @@ def step_of(time, stretch, whole, width):
     return time // whole if whole > 0 else np.int64(time // width)
 
 
-@njit(nogil=True, **EXACT)
+@jit(nogil=True)
 def bin_into(out, times, units, offsets, samples, places, grid, ticks, vary):
     """Set the cells of `out` that have an event to 1.
 

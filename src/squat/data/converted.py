@@ -1,7 +1,8 @@
 """Original event files, converted once to one file that is streamed.
 
 The converted file lies in squat's cache folder, in the layout of `docs/how-to/your-data.md`. Its name carries a
-fingerprint of the originals (folder, names, sizes, times of change), so other originals are converted anew.
+fingerprint of the originals (folder, names, sizes, times of change) and of the code that reads, splits and writes them,
+so other originals, and those that were converted by other code, are converted anew.
 """
 
 from __future__ import annotations
@@ -25,9 +26,8 @@ from squat.data.event_file import EventFile, locate_array
 from squat.data.readers import read_h5
 from squat.data.splits import TRAIN, VALIDATION
 from squat.data.stream import EventStream, Grid
+from squat.kernels.sources import hash_sources
 
-LAYOUT = 1
-"""Counted up when the converted file changes, so that older ones are not read."""
 MICROSECOND = 1e-6
 BLOCK = 1 << 22
 """Bytes that are copied at a time."""
@@ -73,7 +73,8 @@ class Originals(NamedTuple):
 def converted(originals: Originals, channels: int) -> Path:
     """The converted file of some originals with so many channels, made now if it does not exist yet."""
     root = originals.root
-    mark = hashlib.sha256(f"{LAYOUT}/{channels}/{root.resolve()}".encode())
+    code = hash_sources((write_events, originals.recordings, originals.held_out))
+    mark = hashlib.sha256(f"{code}/{channels}/{root.resolve()}".encode())
     for file in originals.files:
         about = file.stat()
         mark.update(f"/{file.relative_to(root)}/{about.st_size}/{about.st_mtime_ns}".encode())

@@ -6,14 +6,15 @@ All arrays are C-contiguous; rows of weights are padded to whole vectors, rows o
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from squat.ops.encoder import EXACT, encode_and_look_up, encode_row, lookup_row
+from squat.kernels.jit import jit
+from squat.ops.encoder import encode_and_look_up, encode_row, lookup_row
 from squat.ops.row_sums import sum_rows_of
 from squat.ops.simd import LANES, append_places, at_least
 
 
-@njit(**EXACT)
+@jit
 def list_spikes(row, size, first, base, places, at):
     """`base + n` for every `row[n] >= first`, in order, to `places[at:]`; returns how many.
 
@@ -28,7 +29,7 @@ def list_spikes(row, size, first, base, places, at):
     return count
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def spiking_layer(x, first, inputs, weight, z, codes0, fresh, shift, table, encoder, bound, bias, fires, drop, codes):
     """Codes of a layer through time; each task is a sample.
 
@@ -84,7 +85,7 @@ def spiking_layer(x, first, inputs, weight, z, codes0, fresh, shift, table, enco
                 row_out[n] = np.uint8(code[n])
 
 
-@njit(**EXACT)
+@jit
 def _by_code(table, code, value, size):
     """`value = table[0 or neuron, code]`."""
     if table.shape[0] > 1:
@@ -94,7 +95,7 @@ def _by_code(table, code, value, size):
         lookup_row(table[0], code, value)
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def event_sums(x, first, weight, out):
     """`out[r] = sum of the weight rows of the spikes in x[r]`, for `x [R, inputs]` and `out [R, N]` int32."""
     tasks = (x.shape[0] + LANES - 1) // LANES
@@ -107,7 +108,7 @@ def event_sums(x, first, weight, out):
                 out[r, n] = total[n]
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def convolution_sums(x, first, weight, stride, padding, out):
     """Sums of a convolution, event by event: `x [R, C, H, W]`, `weight [C, rows, columns, C']`, `out [R, H', W', C']`.
 

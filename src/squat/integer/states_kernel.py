@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from squat.integer.kernels import list_spikes
 from squat.integer.states import BEFORE, SPIKE
-from squat.ops.encoder import EXACT, Encoder, encode_row
+from squat.kernels.jit import jit
+from squat.ops.encoder import Encoder, encode_row
 from squat.ops.row_sums import sum_rows_of
 from squat.ops.simd import LANES
 
@@ -34,7 +34,7 @@ class StateTables(NamedTuple):
     fresh: int
 
 
-@njit(**EXACT)
+@jit
 def _take_up(state, total, spike, started, acc, code):
     """`acc` of a state that takes up sums; `code` holds the codes before."""
     own, shift = state.values.shape[1] > 1, np.int32(state.shift)
@@ -44,7 +44,7 @@ def _take_up(state, total, spike, started, acc, code):
         acc[n] = state.gain[s] * ((total[n] << shift) + state.bias[n]) + kept
 
 
-@njit(**EXACT)
+@jit
 def _encode(state, size, acc, code, near, pair):
     if state.bound.size:
         for n in range(code.size):
@@ -53,7 +53,7 @@ def _encode(state, size, acc, code, near, pair):
         encode_row(acc, state.encoder, code, near, pair)
 
 
-@njit(**EXACT)
+@jit
 def _source(kind, state, now, spike, started, code, n):
     """One index of a computed state's table."""
     if kind == SPIKE:
@@ -63,7 +63,7 @@ def _source(kind, state, now, spike, started, code, n):
     return np.int64(now[kind, n])
 
 
-@njit(**EXACT)
+@jit
 def _compute(state, now, spike, started, size, code):
     """Codes of a computed state; `code` holds those before."""
     own, two = state.codes.shape[0] > 1, state.sources.size > 1
@@ -73,7 +73,7 @@ def _compute(state, now, spike, started, size, code):
         code[n] = state.codes[n if own else 0, row, column]
 
 
-@njit(nogil=True, **EXACT)
+@jit(nogil=True)
 def layer_of_states(begin, end, x, first, inputs, weight, z, start, states, fires, ruler, codes):
     """Codes `[S, T, B, N]` of a layer through time, of samples `begin` to `end`.
 
@@ -121,7 +121,7 @@ def layer_of_states(begin, end, x, first, inputs, weight, z, start, states, fire
             started = True
 
 
-@njit(**EXACT)
+@jit
 def _fire(now, fires, ruler, spike):
     last = now.shape[0] - 1
     for n in range(spike.size):

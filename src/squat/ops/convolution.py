@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
+from squat.kernels.jit import jit
 from squat.ops.choice import adds_rows
-from squat.ops.encoder import EXACT
 from squat.ops.threads import use_torch_threads
 
 MAX_DENSITY, STRETCH = 0.3, 1600
@@ -102,7 +102,7 @@ def _by_column(w_int: Tensor, step: int) -> Tensor:
     return padded.unflatten(3, (taps, step)).permute(4, 1, 2, 3, 0).flip(3).flatten(3).contiguous()
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def _scan(x):
     """Number of entries that are not 0, largest magnitude, and whether all are integers below 2**15."""
     tasks = 16
@@ -118,7 +118,7 @@ def _scan(x):
     return count.sum(), largest.max(), not wrong.any()
 
 
-@njit(**EXACT)
+@jit
 def _add(target, to, source, start, size, amount):
     """`target[to : to + size] += amount * source[start : start + size]`."""
     there, here = target[to : to + size], source[start : start + size]
@@ -126,7 +126,7 @@ def _add(target, to, source, start, size, amount):
         there[n] += amount * here[n]
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def _sum(x, kernels, stride, padding, out):
     images, outputs, height, width = out.shape
     rows, taps = kernels.shape[2], kernels.shape[3] // outputs
@@ -156,7 +156,7 @@ def _sum(x, kernels, stride, padding, out):
                     row[position] = channel[position]
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def _scatter(x, g, stride, padding, parts):
     images, outputs, height, width = g.shape
     rows, taps = parts.shape[3], parts.shape[4] // outputs

@@ -12,11 +12,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from squat.kernels.jit import jit
 from squat.ops.simd import LANES, count_above, float_bits, lookup, lookup_16
-
-EXACT: dict[str, Any] = {"cache": True, "fastmath": False, "error_model": "numpy", "boundscheck": False}
 
 CHUNK = 4096
 """Values of a task."""
@@ -115,7 +114,7 @@ def _filled(encoder: Encoder, count: int, size: int) -> Encoder | None:
     return encoder._replace(buckets=both.view(np.int64)[:, 0])
 
 
-@njit(**EXACT)
+@jit
 def _fill_buckets(encoder, count):
     places = np.empty(count, np.int32)
     _find_buckets(encoder, encoder.bounds[:count], places)
@@ -132,7 +131,7 @@ def _fill_buckets(encoder, count):
     return True
 
 
-@njit(**EXACT)
+@jit
 def _find_buckets(encoder, values, places):
     """Bucket of every value; never falls as the value rises."""
     low, high, origin = encoder.low, encoder.high, encoder.origin
@@ -156,7 +155,7 @@ def _find_buckets(encoder, values, places):
             places[n] = middle + (size if distance > np.float32(0) else -size)
 
 
-@njit(**EXACT)
+@jit
 def encode_row(values, encoder, code, bound, pair):
     """`code[n] = #{k : values[n] > bounds[k]}`; all rows have whole groups of `LANES`, `code` and `pair` are int32.
 
@@ -174,7 +173,7 @@ def encode_row(values, encoder, code, bound, pair):
         _search_buckets(values, encoder, code, bound, pair)
 
 
-@njit(**EXACT)
+@jit
 def _search_buckets(values, encoder, code, bound, pair):
     _find_buckets(encoder, values, code)
     for at in range(0, code.size, LANES):
@@ -184,7 +183,7 @@ def _search_buckets(values, encoder, code, bound, pair):
         code[n] = (pair[n] >> np.int32(8)) if values[n] > bound[n] else (pair[n] & np.int32(255))
 
 
-@njit(**EXACT)
+@jit
 def _count(values, bounds, code):
     code[:] = 0
     for k in range(LANES - 1):
@@ -192,7 +191,7 @@ def _count(values, bounds, code):
             code[n] += np.int32(values[n] > bounds[k])
 
 
-@njit(**EXACT)
+@jit
 def _search_halves(values, bounds, code):
     code[:] = 0
     step = bounds.size // 2
@@ -202,7 +201,7 @@ def _search_halves(values, bounds, code):
         step //= 2
 
 
-@njit(**EXACT)
+@jit
 def lookup_row(table, code, out):
     """`out[n] = table[code[n]]`; `code` (int32) and `out` have room for whole groups of `LANES`."""
     if table.itemsize != 4:
@@ -216,7 +215,7 @@ def lookup_row(table, code, out):
             lookup(table, code, out, at)
 
 
-@njit(**EXACT)
+@jit
 def encode_and_look_up(values, encoder, table, code, found, bound, pair):
     """`encode_row`, and `found[n] = table[code[n]]`; in one go where both tables are registers."""
     if encoder.way == COUNT and table.size == LANES and values.itemsize == 4:
@@ -228,7 +227,7 @@ def encode_and_look_up(values, encoder, table, code, found, bound, pair):
         lookup_row(table, code, found)
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def encode_all(values, encoder, table, out):
     """`out = table[code]` for every value of a flat array; False if one is not finite."""
     tasks = (values.size + CHUNK - 1) // CHUNK

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 from torch import Tensor
 
+from squat.kernels.jit import jit
 from squat.ops.choice import adds_rows
-from squat.ops.encoder import EXACT
 from squat.ops.row_sums import SAMPLES, VECTOR_BYTES, add_products_of, padded, sum_rows_of
 from squat.ops.simd import LANES, append_places, at_least, bit_count, differs
 from squat.ops.threads import use_torch_threads
@@ -142,7 +142,7 @@ def padded_rows(table: Tensor, vectors: int = 1) -> np.ndarray:
     return wide.numpy()
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def _pack(rows, bits, count):
     """Fills bits and counts; False if an entry is neither 0 nor 1."""
     tasks = (rows.shape[0] + CHUNK - 1) // CHUNK
@@ -170,7 +170,7 @@ def _pack(rows, bits, count):
     return not other.any()
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def _unpack(bits, rows):
     for r in prange(rows.shape[0]):
         row = rows[r]
@@ -178,7 +178,7 @@ def _unpack(bits, rows):
             row[j] = (bits[r, j // LANES] >> (j % LANES)) & 1
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def _pack_codes(codes, first, can_fire, bits, count):
     """Fills bits and counts of codes that fire."""
     whole = codes.shape[1] // LANES * LANES
@@ -197,7 +197,7 @@ def _pack_codes(codes, first, can_fire, bits, count):
         count[r] = size
 
 
-@njit(**EXACT)
+@jit
 def list_places(words, out, at):
     """Places of the set bits, in order, to `out[at:]`; returns how many."""
     count = 0
@@ -206,7 +206,7 @@ def list_places(words, out, at):
     return count
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def _gather(bits, count, columns, out):
     for task in prange((out.shape[0] + CHUNK - 1) // CHUNK):
         places = np.empty(bits.shape[1] * LANES + LANES, np.int32)
@@ -219,7 +219,7 @@ def _gather(bits, count, columns, out):
                 row[n] = total[n]
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def _by_input(bits, count, inputs, size):
     """The spikes in chunks of `size` rows, sorted by input within a chunk, in the order of the rows.
 
@@ -251,7 +251,7 @@ def _by_input(bits, count, inputs, size):
     return begin, index
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def _scatter_narrow(bits, count, g, parts):
     for part in prange(parts.shape[0]):
         places, total = np.empty(bits.shape[1] * LANES + LANES, np.int32), parts[part]
@@ -265,7 +265,7 @@ def _scatter_narrow(bits, count, g, parts):
                     sums[n] += row[n]
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def _thin_product(g, table, out):
     groups = g.shape[0] // SAMPLES
     for group in prange(groups):
@@ -279,7 +279,7 @@ def _thin_product(g, table, out):
                 out[r, n] += g[r, k] * table[k, n]
 
 
-@njit(**EXACT)
+@jit
 def _equal_parts(begin, parts):
     """Edges of ranges of inputs with about as many spikes each."""
     inputs = begin.shape[1] - 1
@@ -295,7 +295,7 @@ def _equal_parts(begin, parts):
     return edges
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def _scatter(begin, index, g, tasks, total):
     edges = _equal_parts(begin, tasks)
     for task in prange(tasks):

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
-from squat.ops.encoder import EXACT, encode_row, lookup_row, make_encoder
+from squat.kernels.jit import jit
+from squat.ops.encoder import encode_row, lookup_row, make_encoder
 from squat.ops.lif.cpu import padded_table
 from squat.quant.spec import StateSpec, level_tables
 
@@ -23,7 +23,7 @@ def row_tables(spec: StateSpec | None, theta: Tensor, dtype: torch.dtype) -> tup
     return make_encoder(bounds.numpy()), padded_table(levels)
 
 
-@njit(**EXACT)
+@jit
 def quantize_row(raw, encoder, levels, value, code, near, pair, out, codes):
     """`out = level[code]` and `codes[0]`, or `out = raw` for a float state.
 

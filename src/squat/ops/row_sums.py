@@ -7,17 +7,15 @@ Positions are flat indices into C-contiguous arrays; nothing is checked. Tables 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from llvmlite import ir
-from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
 
+from squat.kernels.jit import jit
 from squat.ops.simd import load, pointer, store
 
 _INT = ir.IntType(32)
-_PLAIN: dict[str, Any] = {"cache": True, "fastmath": False, "error_model": "numpy", "boundscheck": False}
 
 VECTOR_BYTES = 64
 """Bytes of a vector in `sum_rows_of`, whose rows are padded to a multiple of it."""
@@ -71,7 +69,7 @@ def _sum_rows(vectors: int) -> Callable[..., None]:
 _eight, _four, _two, _one = (_sum_rows(count) for count in (8, 4, 2, 1))
 
 
-@njit(**_PLAIN)
+@jit
 def sum_rows_of(out, at, table, index, begin, stop, column, last):
     """`out[at : at + last - column] = sum over k in [begin, stop) of table[index[k], column:last]`, in this order.
 
@@ -155,7 +153,7 @@ def _add_products(typingctx, sums, factors, table, column, count):
     return types.void(sums, factors, table, types.intp, types.intp), build
 
 
-@njit(**_PLAIN)
+@jit
 def add_products_of(sums, factors, table, count):
     """`sums += factors[:, :count] @ table[:count]` for `SAMPLES` rows, kept in registers.
 

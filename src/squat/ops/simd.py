@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit
 from numba.core import cgutils, types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+
+from squat.kernels.jit import jit
 
 LANES = 16
 """Entries that one of these instructions handles."""
@@ -23,7 +24,6 @@ HAS_AVX512 = "+avx512f" in cpu_target.target_context.codegen()._tm_features.spli
 """Whether code is compiled for a processor with AVX-512 (numba's own settings count)."""
 
 _INT = ir.IntType(32)
-_PLAIN: dict[str, Any] = {"cache": True, "fastmath": False, "error_model": "numpy", "boundscheck": False}
 
 
 def pointer(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
@@ -134,7 +134,7 @@ def _compress(typingctx, bits, base, out, at):
     return types.intp(types.uint32, types.intp, out, types.intp), build
 
 
-@njit(**_PLAIN)
+@jit
 def _append_one_by_one(bits, base, out, at):
     flat, count = out.ravel(), 0
     for lane in range(LANES):  # without a branch: the place of an unset bit is written again
@@ -261,7 +261,7 @@ def _lookup(in_register: bool) -> Callable[..., None]:
 _lookup_in_register, _lookup_in_memory = _lookup(True), _lookup(False)
 
 
-@njit(**_PLAIN)
+@jit
 def _count_above_plain(values, bounds, out, at):
     for n in range(at, at + LANES):
         out[n] = 0
@@ -270,7 +270,7 @@ def _count_above_plain(values, bounds, out, at):
             out[n] += np.int32(values[n] > bounds[k])
 
 
-@njit(**_PLAIN)
+@jit
 def _lookup_plain(table, index, out, at):
     for n in range(at, at + LANES):
         out[n] = table[index[n]]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from squat.ops.encoder import EXACT
+from squat.kernels.jit import jit
 from squat.ops.quantizer import quantize_row
 from squat.ops.simd import LANES
 
 
-@njit(**EXACT)
+@jit
 def finish_step(leak, x, recurrent, fired, subtracted, drop, fires, encoder, levels, raw, u, codes, out):
     """Fills membranes before (`raw`) and after the quantizer (`u`), codes (if there are `levels`) and spikes `out`.
 

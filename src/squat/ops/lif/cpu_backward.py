@@ -7,21 +7,20 @@ the quantizer, already zero where the zero reset dropped the step's input. Rows 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from squat.ops.encoder import EXACT, lookup_row
+from squat.kernels.jit import jit
+from squat.ops.encoder import lookup_row
 from squat.ops.lif.cpu_forward import BLOCK
 from squat.ops.lif.groups import back_row
 from squat.ops.row_sums import SAMPLES, add_products_of
 from squat.ops.simd import HAS_AVX512, LANES
 
-CLOSE = {**EXACT, "fastmath": {"contract", "reassoc", "nsz"}}
-"""Gradients have a tolerance: multiply-adds may fuse and sums may be reordered."""
 WORTH_SKIPPING = 6
 """Where fewer than one neuron in so many has a surrogate above zero, only those get the recurrent gradient."""
 
 
-@njit(**CLOSE)
+@jit(close=True)
 def _dot(left, right):
     total = right.dtype.type(0)
     for n in range(right.size):
@@ -29,7 +28,7 @@ def _dot(left, right):
     return total
 
 
-@njit(**CLOSE)
+@jit(close=True)
 def add_recurrent(g, ga, w_rec, w_back, rate, size):
     """`g += ga @ w_rec`; neurons whose surrogate is zero are left out if they are most, and `w_back` has size."""
     active = g.size
@@ -47,14 +46,14 @@ def add_recurrent(g, ga, w_rec, w_back, rate, size):
                 g[s, n] += _dot(ga[s], w_back[n])
 
 
-@njit(**CLOSE)
+@jit(close=True)
 def unpack_row(packed, flags):
     """Inverse of `pack_in_range`."""
     for n in range(flags.size):
         flags[n] = (packed[n >> 3] >> (n & 7)) & 1
 
 
-@njit(parallel=True, **CLOSE)
+@jit(close=True, parallel=True)
 def backward_codes(
     g_out, g_last, codes, codes0, fresh, beta, levels, slope, first, zero, drop, subtract, spiking, w_rec, w_back,
     x_scale, inside, clipped, a, unit, theta, gx, gu0, g_beta, g_bias, g_theta,
@@ -169,7 +168,7 @@ def backward_codes(
                 g_bias[b0 + s, start:stop] = sum_bias[s, :size]
 
 
-@njit(**CLOSE)
+@jit(close=True)
 def _write_input_gradient(ga, x_scale, start, row, constant):
     """`gx[t] = scale * ga`, or its sum over time where the input was constant."""
     if constant:
@@ -184,7 +183,7 @@ def _write_input_gradient(ga, x_scale, start, row, constant):
             row[n] = ga[n] * factor
 
 
-@njit(parallel=True, **CLOSE)
+@jit(close=True, parallel=True)
 def backward_membrane(
     g_out, g_last, u, u0, fresh, slope, slope0, beta, theta, subtract, zero, drop, spiking, w_rec, w_back, gx, gu0,
     g_beta, g_theta,

@@ -10,12 +10,12 @@ never read out.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from squat.kernels.jit import jit
 from squat.ops.encoder import encode_and_look_up, encode_row, lookup_row
 from squat.ops.lif.groups import step_row
 from squat.ops.lif.rows import (
-    EXACT,
     add_scaled,
     clear_above,
     clear_fired,
@@ -36,7 +36,7 @@ BLOCK = 1024
 """Neurons of a task without recurrence (a multiple of 8): its rows stay in the first-level cache."""
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def integers_within(x, limit):
     """Whether every entry of a flat array is an integer of at most `limit` in magnitude."""
     tasks = (x.size + BLOCK - 1) // BLOCK
@@ -52,7 +52,7 @@ def integers_within(x, limit):
     return good.all()
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def forward_integer(
     x, codes0, fresh, shift, table, encoder, bound, bias, ends, w_rec, first, drop, levels, out, codes, inside, acc_out,
 ):  # fmt: skip
@@ -131,7 +131,7 @@ def forward_integer(
                 acc_out[t, b, start:stop] = acc[:size]
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def forward_float(
     x, codes0, fresh, leak, theta, encoder, w_rec, rec_scale, ends, first, drop, levels, out, codes, inside, a_out,
 ):  # fmt: skip
@@ -204,7 +204,7 @@ def forward_float(
     return good
 
 
-@njit(**EXACT)
+@jit
 def _by_code(table, code, value, size):
     """`value = table[0 or neuron, code]`."""
     if table.shape[0] > 1:
@@ -214,7 +214,7 @@ def _by_code(table, code, value, size):
         lookup_row(table[0], code, value)
 
 
-@njit(parallel=True, **EXACT)
+@jit(parallel=True)
 def forward_membrane(x, u0, beta, theta, subtract, zero, drop, w_rec, rec_scale, spiking, out, u_out):
     """Float states. Writes outputs and membranes; fails where a membrane is not finite."""
     steps, batch, neurons = u_out.shape

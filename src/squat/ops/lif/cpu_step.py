@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from squat.ops.encoder import EXACT, encode_and_look_up
+from squat.kernels.jit import jit
+from squat.ops.encoder import encode_and_look_up
 from squat.ops.lif.rows import clear_fired, list_firing
 from squat.ops.row_sums import sum_rows_of
 from squat.ops.simd import LANES, append_places, differs
 
 
-@njit(**EXACT)
+@jit
 def list_spikes(x, places):
     """Places of the ones in a row, in order; -1 if an entry is neither 0 nor 1. `places` has room for `LANES` more."""
     count, other = 0, np.uint32(0)
@@ -29,7 +29,7 @@ def list_spikes(x, places):
     return -1 if other else count
 
 
-@njit(**EXACT)
+@jit
 def step_integer(
     x, codes0, fresh, columns, w_rec, shift, table, encoder, bias, first, drop, levels, spiking, out, u, codes
 ):

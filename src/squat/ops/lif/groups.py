@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
 
-from squat.ops.encoder import COUNT, EVEN, EXACT, EXPONENTIAL
+from squat.kernels.jit import jit
+from squat.ops.encoder import COUNT, EVEN, EXPONENTIAL
 from squat.ops.simd import HAS_AVX512, LANES, gather, gather_pairs, load, permute, pointer, search, splat, store
 
 _INT, _FLOAT, _BYTE = ir.IntType(32), ir.FloatType(), ir.IntType(8)
@@ -152,7 +152,7 @@ def _step_group(way: int) -> Callable[..., None]:
 _step_count, _step_even, _step_exponential = (_step_group(way) for way in (COUNT, EVEN, EXPONENTIAL))
 
 
-@njit(**EXACT)
+@jit
 def _step_row(x, x_at, extra, code, shift, table, theta, encoder, first, codes, out, at):
     """One step of a row of whole groups; False where the encoder's way has no such step."""
     if encoder.way == COUNT:
@@ -169,7 +169,7 @@ def _step_row(x, x_at, extra, code, shift, table, theta, encoder, first, codes, 
     return True
 
 
-@njit(**EXACT)
+@jit
 def _no_step_row(x, x_at, extra, code, shift, table, theta, encoder, first, codes, out, at):
     return False
 
@@ -219,7 +219,7 @@ def _back_group(in_register: bool) -> Callable[..., None]:
 _back_in_register, _back_in_memory = _back_group(True), _back_group(False)
 
 
-@njit(**EXACT)
+@jit
 def _back_row(g, g_at, codes, at, slope, decay, up, scale, gx, total, size):
     """One step back of a row of whole groups."""
     if slope.size == LANES:
@@ -230,7 +230,7 @@ def _back_row(g, g_at, codes, at, slope, decay, up, scale, gx, total, size):
             _back_in_memory(g, g_at + n, codes, at + n, slope, decay, up, n, scale, gx, total)
 
 
-@njit(**EXACT)
+@jit
 def _no_back_row(g, g_at, codes, at, slope, decay, up, scale, gx, total, size):
     pass
 

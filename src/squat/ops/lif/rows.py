@@ -7,41 +7,40 @@ accumulators may be longer than what is written from them. Nothing here uses fas
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from squat.ops.encoder import EXACT
+from squat.kernels.jit import jit
 from squat.ops.simd import LANES, append_places, at_least
 
 
-@njit(**EXACT)
+@jit
 def copy_row(source, target):
     """The first entries of a row that is longer."""
     for n in range(target.size):
         target[n] = source[n]
 
 
-@njit(**EXACT)
+@jit
 def add_scaled(a, total, scale):
     """`a += total * scale`, rounded twice."""
     for n in range(scale.size):
         a[n] += total[n] * scale[n]
 
 
-@njit(**EXACT)
+@jit
 def clear_fired(a, code, first):
     """`a = 0` where the code fires."""
     for n in range(a.size):
         a[n] = a[n] if code[n] < first else a.dtype.type(0)
 
 
-@njit(**EXACT)
+@jit
 def note_not_finite(a, poison):
     """`poison` becomes NaN for good where `a` is NaN or infinite."""
     for n in range(a.size):
         poison[n] += a[n] * a.dtype.type(0)
 
 
-@njit(**EXACT)
+@jit
 def write_step(code, first, levels, codes, out):
     """Codes as bytes, and spikes, or levels if there are any."""
     if levels.size:
@@ -54,7 +53,7 @@ def write_step(code, first, levels, codes, out):
             out[n] = out.dtype.type(code[n] >= first)
 
 
-@njit(**EXACT)
+@jit
 def list_firing(code, size, first, spikers):
     """Indices of the codes that fire, in order; returns how many. `spikers` has room for `LANES` more."""
     count = 0
@@ -66,7 +65,7 @@ def list_firing(code, size, first, spikers):
     return count
 
 
-@njit(**EXACT)
+@jit
 def list_above(u, theta, spikers):
     """Indices of the membranes above threshold, in order; returns how many."""
     count = 0
@@ -76,7 +75,7 @@ def list_above(u, theta, spikers):
     return count
 
 
-@njit(**EXACT)
+@jit
 def pack_in_range(values, low, high, size, packed):
     """One bit a value, eight a byte, lowest bit first: whether it lies in `[low, high]`."""
     for k in range(packed.size):
@@ -87,7 +86,7 @@ def pack_in_range(values, low, high, size, packed):
         packed[k] = byte
 
 
-@njit(**EXACT)
+@jit
 def decay_row(a, u, theta, decay, current, zero):
     """`a = decay * u + current`; under the zero reset a membrane above threshold counts as 0. `decay` is `[1 or N]`."""
     if zero:
@@ -104,21 +103,21 @@ def decay_row(a, u, theta, decay, current, zero):
             a[n] = factor * a[n] + current[n]
 
 
-@njit(**EXACT)
+@jit
 def subtract_fired(a, u, theta):
     """`a -= theta` where the membrane `u` before was above threshold."""
     for n in range(a.size):
         a[n] -= theta if u[n] > theta else a.dtype.type(0)
 
 
-@njit(**EXACT)
+@jit
 def clear_above(a, u, theta):
     """`a = 0` where the membrane `u` before was above threshold."""
     for n in range(a.size):
         a[n] = a[n] if u[n] <= theta else a.dtype.type(0)
 
 
-@njit(**EXACT)
+@jit
 def write_spikes(u, theta, out):
     """`out = (u > theta)`."""
     for n in range(u.size):

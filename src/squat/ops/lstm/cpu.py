@@ -6,16 +6,15 @@ The products and the gates stay torch's, whose rounding of sigmoid and tanh depe
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from squat.ops.encoder import EXACT
+from squat.kernels.jit import jit
 from squat.ops.quantizer import quantize_row
 from squat.ops.simd import LANES
 
 NONE, SUBTRACT, ZERO = range(3)
 
 
-@njit(**EXACT)
+@jit
 def finish_step(
     gates, tanh, raw_cell, before, theta, fires, reset, state_encoder, state_levels, cell_encoder, cell_levels, u, cell,
     codes, cell_codes, out,
@@ -48,7 +47,7 @@ def finish_step(
     return poison == 0
 
 
-@njit(**EXACT)
+@jit
 def gradients_of_step(gates, tanh, cell_before, through_state, through_cell, g_state, g_cell, g_gates):
     """Gradients of the gates' sums `[B, 4N]`; `g_cell`, of the cell state after the step, becomes that before it.
 

@@ -11,10 +11,8 @@ Per step, from the last to the first, with `g[k]` the gradient of state `k` as s
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
-from numba.extending import overload
 
-from squat.ops.lif.cpu_backward import CLOSE
+from squat.kernels.jit import jit, overload
 from squat.ops.lif.rows import copy_row
 from squat.ops.row_sums import SAMPLES, add_products_of
 from squat.ops.simd import LANES
@@ -58,21 +56,21 @@ def _pull_margin_parameters(o, now, n, g, gp):
     return EQUATIONS[o.instance_class].pull_margin_parameters
 
 
-@njit(**CLOSE)
+@jit(close=True)
 def pull_row(o, k, p, g, fired, before, now, gx, gs, g_before, g_now, g_raw):
     """`pull` for a row of neurons."""
     for n in range(g.size):
         pull(o, k, p, g[n], fired, before, now, n, gx, gs, g_before, g_now, g_raw)
 
 
-@njit(**CLOSE)
+@jit(close=True)
 def pull_parameters_row(o, k, p, g, fired, before, now, gp):
     """`pull_parameters` for a row of neurons."""
     for n in range(g.size):
         pull_parameters(o, k, p, g[n], fired, before, now, n, gp)
 
 
-@njit(**CLOSE)
+@jit(close=True)
 def pull_margin_row(o, p, now, g, g_now, gp):
     """Both adjoints of the margin for a row of neurons."""
     for n in range(p.shape[1]):
@@ -82,21 +80,21 @@ def pull_margin_row(o, p, now, g, g_now, gp):
             pull_margin_parameters(o, now, n, g[n], gp)
 
 
-@njit(**CLOSE)
+@jit(close=True)
 def look_up(table, codes, out):
     """`out = table[codes]` for a row of bytes."""
     for n in range(codes.size):
         out[n] = table[codes[n]]
 
 
-@njit(**CLOSE)
+@jit(close=True)
 def clear_row(row):
     """Zeros."""
     for n in range(row.size):
         row[n] = row.dtype.type(0)
 
 
-@njit(**CLOSE)
+@jit(close=True)
 def settle(o, p, s, reset, states):
     """The reset without delay, as forward."""
     u = states[states.shape[0] - 1]
@@ -104,7 +102,7 @@ def settle(o, p, s, reset, states):
         u[n] -= (s[n] - reset[n]) * (p[1, n] + o.zero * u[n])
 
 
-@njit(**CLOSE)
+@jit(close=True)
 def load_states(codes, levels, values, t, b, begin, stop, states):
     """The states of a step, before a reset without delay."""
     for k in range(states.shape[0]):
@@ -114,7 +112,7 @@ def load_states(codes, levels, values, t, b, begin, stop, states):
             copy_row(values[k][t, b, begin:stop], states[k, : stop - begin])
 
 
-@njit(**CLOSE)
+@jit(close=True)
 def pull_reset(o, p, due, u, g, gp):
     """Through the reset without delay, from the stored membrane to the one before it."""
     for n in range(u.size):
@@ -123,7 +121,7 @@ def pull_reset(o, p, due, u, g, gp):
         g[n] -= due[n] * o.zero * g[n]
 
 
-@njit(**CLOSE)
+@jit(close=True)
 def pull_quantizer(theta, now, raw, low, high, clipped, in_thresholds, g, gp):
     """Through the quantizer of a state: to the threshold that its levels follow, and the STE."""
     for n in range(raw.size):
@@ -134,7 +132,7 @@ def pull_quantizer(theta, now, raw, low, high, clipped, in_thresholds, g, gp):
             g[n] *= inside
 
 
-@njit(**CLOSE)
+@jit(close=True)
 def pull_states(
     o, p, where, levels, in_thresholds, clipped, raws, fired, before, now, gx, gs, g_before, g, g_raw, gp
 ):  # fmt: skip
@@ -152,7 +150,7 @@ def pull_states(
             pull_parameters_row(o, k, p, ga, fired, before, now, gp)
 
 
-@njit(nogil=True, **CLOSE)
+@jit(close=True, nogil=True)
 def backward(
     begin, end, o, parameters, start, levels, in_thresholds, w_rec, delayed, clipped, slope_table, slope, slope0,
     codes, values, raws, resets, g_out, g_last, gx_out, g_start, gp_out,
@@ -171,7 +169,7 @@ def backward(
         )  # fmt: skip
 
 
-@njit(**CLOSE)
+@jit(close=True)
 def walk_back(
     task, o, parameters, start, levels, in_thresholds, w_rec, delayed, clipped, slope_table, slope, slope0, codes,
     values, raws, resets, g_out, g_last, gx_out, g_start, gp_out,

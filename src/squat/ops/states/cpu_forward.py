@@ -1,16 +1,15 @@
 """Forward loop over several states, compiled with numba for every neuron of `squat.ops.states.EQUATIONS`.
 
 A task walks one sample, or `BLOCK` neurons of it, through time with its states in the first-level cache. Which neuron
-it is is known to the compiler from the class of its options. No fused multiply-add and no reordering, see `EXACT`.
+it is is known to the compiler from the class of its options. No fused multiply-add and no reordering, see `jit`.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
-from numba.extending import overload
 
-from squat.ops.encoder import EXACT, encode_row, lookup_row
+from squat.kernels.jit import jit, overload
+from squat.ops.encoder import encode_row, lookup_row
 from squat.ops.lif.rows import copy_row, list_above, note_not_finite
 from squat.ops.row_sums import sum_rows_of
 from squat.ops.simd import LANES
@@ -71,20 +70,20 @@ def _parameters_of(o, p, n):
     return PARAMETERS[len(EQUATIONS[o.instance_class].parameters)]
 
 
-@njit(**EXACT)
+@jit
 def zeros(rows, room, like):
     """Zeros `[rows, room]` of the dtype of `like`."""
     return np.zeros((rows, room), like.dtype)
 
 
-@njit(**EXACT)
+@jit
 def fire(o, p, states, s):
     """`s = (margin > 0)` for a row of neurons."""
     for n in range(p.shape[1]):
         s[n] = s.dtype.type(margin(o, parameters_of(o, p, n), column(o, states, n)) > 0)
 
 
-@njit(**EXACT)
+@jit
 def update_row(o, k, p, x, r, s, fired, before, now, raw):
     """`raw[k] = update(...)` for a row of neurons."""
     for n in range(p.shape[1]):
@@ -94,7 +93,7 @@ def update_row(o, k, p, x, r, s, fired, before, now, raw):
         )  # fmt: skip
 
 
-@njit(**EXACT)
+@jit
 def reset_at_once(o, p, s, fired, now):
     """The reset without delay; `fired` becomes what the next step resets."""
     u = now[now.shape[0] - 1]
@@ -103,7 +102,7 @@ def reset_at_once(o, p, s, fired, now):
     fire(o, p, now, fired)
 
 
-@njit(**EXACT)
+@jit
 def accumulate_row(grid, begin, z, r, s, code, started, acc, raw):
     """`acc` of a state that takes up sums, see `tables.Grid`, and the same in units of the state, `raw`."""
     own, own_unit, shift = grid.table.shape[1] > 1, grid.unit.size > 1, np.int32(grid.shift)
@@ -115,7 +114,7 @@ def accumulate_row(grid, begin, z, r, s, code, started, acc, raw):
         raw[n] = acc[n] / grid.unit[begin + n if own_unit else 0]
 
 
-@njit(**EXACT)
+@jit
 def encode_integers(grid, begin, size, acc, code, near, pair):
     """Codes of a row of accumulators; behind its last neuron some valid code, which tables are read with."""
     if grid.bound.shape[0] > 1:
@@ -125,7 +124,7 @@ def encode_integers(grid, begin, size, acc, code, near, pair):
         encode_row(acc, grid.encoder, code, near, pair)
 
 
-@njit(nogil=True, **EXACT)
+@jit(nogil=True)
 def forward(
     begin, end, o, parameters, x, start, start_codes, encoders, levels, grids, w_rec, rec_scale, delayed, out, codes,
     values, raws, resets, last,
@@ -146,7 +145,7 @@ def forward(
     return finite
 
 
-@njit(**EXACT)
+@jit
 def walk(
     task, o, parameters, x, start, start_codes, encoders, levels, grids, w_rec, rec_scale, delayed, out, codes, values,
     raws, resets, last
