@@ -8,10 +8,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from squat.compat.paths import Paths, Piece, in_words, is_join, unchanged
+from squat.compat.paths import JOINS, Paths, Piece, in_words, is_join, unchanged
 from squat.compat.record import Call, Record, Value, memory, record
 from squat.compat.structure import Link, refusal, tensors_in
 
+READOUTS = {
+    *(
+        "stack",
+        "cat",
+        "concat",
+        "hstack",
+        "vstack",
+        "__setitem__",
+        "copy_",
+        "index_copy_",
+        "sum",
+        "mean",
+        "max",
+        "argmax",
+    ),
+    *("reshape", "view", "squeeze", "unsqueeze", "flatten", "softmax", "log_softmax", "cross_entropy", "mse_loss"),
+}
+"""Functions that collect, count or judge outputs; others would make another output of them."""
+SHAPES = {"reshape", "view", "squeeze", "unsqueeze", "flatten"}
+"""Functions that give outputs another shape."""
 DATA = "what it computes depends on the values of its input: branches on data cannot be converted"
 
 
@@ -118,6 +138,7 @@ class _Chain:
             for call in self.ran.calls
             if not call.is_layer and call not in on_the_way and not call.keeps
             for value in call.inputs
+            if any(made.from_layer for made in call.outputs) or call.writes
         ]
         reads += [("its result", value) for value in self.ran.results]
         return [(where, unchanged(value, layers=True)) for where, value in reads if value.from_layer]
@@ -141,6 +162,7 @@ class _Chain:
     def _mark_outputs(self, links: list[Link], ends: list[Value], reads: list[tuple[str, Value]]) -> None:
         """Whether spikes or the membrane of the last layer are read; nothing else may be."""
         main = {unchanged(end, layers=True) for end in ends}
+        self._check_readouts(main, links[-1].name)
         last = {end.maker for end in ends}
         layers = {call for step in self.steps for call in step}
         membranes = False
@@ -154,9 +176,34 @@ class _Chain:
                 f"{where} reads {value.maker.link.name}, but only the last layer, {links[-1].name}, can be an output; "
                 "several outputs cannot be converted"
             )
-        if membranes and not any(value in main for _, value in reads):
+        read = {value for _, value in reads}
+        if membranes and not read & main:
             links[-1].membrane_only = True
             links[-1].outputs = [_held(step[-1].after["mem"]) for step in self.steps]
+        elif self.ran.results:
+            self._check_steps([unchanged(end, layers=True) in read for end in ends], links[-1].name)
+
+    def _check_steps(self, read: list[bool], last: str) -> None:
+        """Results read all steps, or the last ones."""
+        if not read[-1] or read != sorted(read):
+            listed = ", ".join(str(t) for t, each in enumerate(read) if each) or "none"
+            raise refusal(f"its result reads {last} in some of {len(read)} steps ({listed}); expected all, or the last")
+
+    def _check_readouts(self, main: set[Value], last: str) -> None:
+        """What is collected is what the last layer gives: a scaled or masked output would not be the converted one."""
+        main = set(main)
+        for call in self.ran.calls:
+            read = [value for value in call.inputs if unchanged(value, layers=True) in main]
+            if read and call.link.name in SHAPES:
+                main |= set(call.outputs)
+                continue
+            counts = len(read) == 1 and len(call.inputs) == 2 and call.link.name in JOINS
+            plain = call.is_layer or call.keeps or counts or call.link.name in READOUTS
+            if read and not plain and any(value.from_layer for value in call.outputs):
+                raise refusal(
+                    f"{in_words(call)} makes another output of what {last} gives at each step; take it out, and apply "
+                    "it to the result of the converted network"
+                )
 
 
 def _by_step(layers: list[Call]) -> list[list[Call]]:

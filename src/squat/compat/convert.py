@@ -12,7 +12,7 @@ from squat.compat import layers, neurons, synaptic
 from squat.compat.builder import Builder
 from squat.compat.chain import trace
 from squat.compat.replay import check_equal
-from squat.compat.structure import Link, key_of, read_sequential, refusal
+from squat.compat.structure import Link, NotConverted, key_of, read_sequential, refusal
 from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
 from squat.surrogate import Surrogate
@@ -139,6 +139,8 @@ def _convert(build: Builder, link: Link) -> None:
     try:
         _refresh(link)
         CONVERTERS[link.key](build, link)
+    except NotConverted:
+        raise
     except ValueError as error:
         raise refusal(f"{link.name} ({link.key}): {error}") from error
 

@@ -89,6 +89,10 @@ def layers_of(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Mod
             yield from layers_of(child, f"{path}.")
 
 
-def refusal(text: str) -> ValueError:
+class NotConverted(ValueError):
     """The error of a network that is no chain, or holds what squat has not."""
-    return ValueError(f"this network cannot be converted: {text}")
+
+
+def refusal(text: str) -> NotConverted:
+    """That a network cannot be converted, and why."""
+    return NotConverted(f"this network cannot be converted: {text}")
