@@ -56,7 +56,7 @@ def test_run_gives_accuracy_and_predictions(squat, trained, tmp_path):
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     with (tmp_path / "out.csv").open(newline="") as file:
-        rows = [{key: int(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        rows = [{key: int(row[key]) for key in ("index", "prediction", "label")} for row in csv.DictReader(file)]
     assert [row["prediction"] for row in rows] == document["predictions"]
     right = sum(row["prediction"] == row["label"] for row in rows)
     assert document["accuracy"] == pytest.approx(right / len(rows))

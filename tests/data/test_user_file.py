@@ -135,7 +135,11 @@ BAD = {
     "x negative": (dense(x=np.full((N, 2, 2), -1)), r"`x`: values from -1 to -1; expected integers from 0 to 255"),
     "x large": (dense(x=np.full((N, 2, 2), 256)), r"`x`: values from 256 to 256; expected integers from 0 to 255"),
     "x fractions": (dense(x=np.full((N, 2, 2), 0.5)), r"`x`: has values that are not whole; .* back as `input_scale`"),
-    "label missing": ({"x": np.ones((N, 2, 2))}, r"`label`: missing; the file has x; expected 20 integers"),
+    "label misnamed": (
+        {"x": np.ones((N, 2, 2)), "labels": LABEL},
+        r"`label`: missing, but the file has `labels`; expected labels under the name `label`",
+    ),
+    "split of unlabelled": ({"x": np.ones((N, 2, 2)), "split": LABEL[1:]}, r"`split`: 19 integers"),
     "label short": (dense(label=LABEL[:-1]), r"`label`: 19 values; expected 20 integers, the class of each sample"),
     "label float": (dense(label=LABEL + 0.5), r"`label`: dtype float64 and shape \(20,\); expected 20 integers"),
     "label axes": (dense(label=LABEL[:, None]), r"`label`: dtype int64 and shape \(20, 1\)"),
@@ -153,10 +157,6 @@ BAD = {
     "classes float": (dense(classes=2.0), r"`classes`: dtype float64 and shape \(\); expected one integer"),
     "split values": (dense(split=np.full(N, 3)), r"`split`: 20 integers with the values 3; expected 20 integers: 0 tr"),
     "split short": (dense(split=LABEL[1:]), r"`split`: 19 integers with the values 0, 1; expected 20 integers"),
-    "too few": (
-        {"x": np.ones((4, 2, 2)), "label": LABEL[:4]},
-        r"`split`: missing, with 4 samples; .* at least 10 samples",
-    ),
     "input_scale": (dense(input_scale=0.0), r"`input_scale`: 0.0; expected one positive number"),
     "input_scale NaN": (dense(input_scale=np.nan), r"`input_scale`: has NaN or infinity"),
     "times missing": (events(times=None), r"`times`: missing; the file has .*; expected numbers in \[E\]"),
@@ -224,3 +224,41 @@ def test_binning_options_are_for_events(write):
 def test_bad_options_are_refused(write, options, message):
     with pytest.raises(ValueError, match=message):
         load(write(events()), **options)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sizes", "rule"),
+    [
+        ({"label": LABEL}, (14, 2, 4), "dealt by class"),
+        ({}, (0, 0, 20), "all samples are the test part, without labels"),
+        ({"split": np.repeat([0, 2], 10)}, (10, 0, 10), "as the file says"),
+    ],
+)
+def test_labels_and_split_may_be_left_out(tmp_path, arrays, sizes, rule):
+    path = tmp_path / "mine.npz"
+    x = (np.arange(N)[:, None, None] // np.array([1, 2, 4, 8, 16])[:, None] % 2) * np.ones((1, 1, 3))
+    np.savez(path, x=x, **arrays)
+    mine = load(path)
+    assert tuple(len(part) for part in mine.parts.values()) == sizes
+    assert mine.split_rule.startswith(rule)
+    assert mine.labelled == ("label" in arrays)
+    whole = load(path, whole=True)
+    assert (len(whole.train), len(whole.validation), whole.test.index.tolist()) == (0, 0, list(range(N)))
+    for part in filter(len, mine.parts.values()):
+        found = part.batch(torch.arange(len(part)))[0]
+        assert torch.equal(found, torch.from_numpy(x[part.index.numpy()]).float().transpose(0, 1))
+
+
+def test_fewer_than_ten_samples_are_the_test_part(tmp_path):
+    path = tmp_path / "mine.npz"
+    np.savez(path, x=np.ones((4, 2, 2)), label=LABEL[:4], classes=5)
+    mine = load(path)
+    assert (len(mine.train), len(mine.test), mine.classes) == (0, 4, 5)
+    with pytest.raises(ValueError, match=r"no sample in the train part; .* with labels, ten or more, are dealt"):
+        mine.require("train")
+    np.savez(path, x=np.ones((4, 2, 2)))
+    mine = load(path)
+    assert (mine.classes, mine.test.labels.tolist()) == (0, [-1] * 4)
+    assert mine.notes == ["no labels, so there are predictions and no accuracy"]
+    with pytest.raises(ValueError, match=r"mine.npz: no labels; add `label`, the class of each sample"):
+        mine.require_labels()

@@ -87,7 +87,7 @@ def described(chosen: Chosen | None) -> dict[str, Any]:
     return {} if chosen is None else chosen.to_json()
 
 
-def choose(name: str | None, words: list[str] | None, metadata: dict[str, Any]) -> Chosen:
+def choose(name: str | None, words: list[str] | None, metadata: dict[str, Any], *, whole: bool = False) -> Chosen:
     """The data set a verb was given, or else the one the network was trained on; says what was taken over and cut.
 
     Of the training data, named again or by default, every option holds. Other data get those that fix what an input
@@ -97,15 +97,20 @@ def choose(name: str | None, words: list[str] | None, metadata: dict[str, Any]) 
         name: data set or file, or None.
         words: `KEY=VALUE` options; they override those of the training.
         metadata: of the network's file.
+        whole: every sample of a user's file is wanted, in one part.
 
     Raises:
         ValueError: if no data are known, or they cannot be loaded.
     """
-    from squat.data import load, options_of
+    from squat.data import DATASETS, load, options_of
     from squat.train import DataConfig
 
     given = specs.key_values("--data-option", words or [])
     source, trained = _wanted(name, metadata)
+    if whole:
+        if source in DATASETS:
+            raise ValueError(f"--split all is for your own files; the parts of {source} are train, validation and test")
+        given["whole"] = True
     accepted = (*options_of(source), "accept_loss")
     kept = {key: value for key, value in trained.items() if key in accepted and key not in given}
     config = DataConfig(source, {**kept, **given})

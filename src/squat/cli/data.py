@@ -35,7 +35,8 @@ def data(
     rows = [(key.replace("_", " "), _text(value)) for key, value in description.items()]
     output.print_table(("property", "value"), [*rows, *(("note", note) for note in notes)], title=f"data {name}")
     if Path(name).is_file():
-        typer.echo(f"{name} is in order; every verb takes it as --data {name}")
+        takers = "every verb takes it" if description["labelled"] else "without labels; squat run takes it"
+        typer.echo(f"{name} is in order, {takers} as --data {name}")
 
 
 def _list(as_json: bool) -> None:

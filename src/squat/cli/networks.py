@@ -140,7 +140,13 @@ def check_form(architecture: str, dataset: Dataset) -> None:
 
 
 def shape_of(dataset: Dataset) -> dict[str, Any]:
-    """What data fix of a `NetworkConfig`."""
+    """What data fix of a `NetworkConfig`.
+
+    Raises:
+        ValueError: for data without labels, or without training samples.
+    """
+    dataset.require_labels()
+    dataset.require("train")
     shape = dataset.input_shape
     return {
         "inputs": shape[0] if len(shape) == 1 else tuple(shape),

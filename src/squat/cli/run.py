@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from squat.cli import output
 from squat.cli.chosen import Chosen, choose
 from squat.cli.networks import Readout, check_fits, load_network
+from squat.cli.predictions import as_csv, check_place, columns_of, write
 from squat.cli.progress import bar
+
+if TYPE_CHECKING:
+    from squat.data import Dataset, Split
+    from squat.train import Evaluation
+
+PARTS, ALL = ("train", "validation", "test"), "all"
 
 
 def run(
@@ -20,8 +27,10 @@ def run(
         list[str] | None, typer.Option("--data-option", metavar="KEY=VALUE", help="Option of the loader; repeatable.")
     ] = None,
     readout: Readout = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    predictions: Annotated[Path | None, typer.Option(help="Write predictions to this .csv or .npz file.")] = None,
+    split: Annotated[str, typer.Option(help="train, validation, test, or all samples of your own file.")] = "test",
+    predictions: Annotated[
+        Path | None, typer.Option(help="Write predictions to this .csv, .json or .npz file.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Samples at a time.")] = 256,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing predictions file.")] = False,
@@ -29,31 +38,46 @@ def run(
 ) -> None:
     """Run a network on data: accuracy, ties, spike rates, and every prediction if wanted.
 
+    Data without labels have predictions only; they are printed as CSV where no file is named for them.
+
     Example: squat run runs/digits --split test --predictions out.csv
+
+    Example: squat run runs/digits --data my_recordings.npz --split all --predictions new.json
     """
     from squat.checks import check_choice
 
-    check_choice("--split", split, ("train", "validation", "test"))
+    check_choice("--split", split, (*PARTS, ALL))
     if predictions is not None:
-        check_choice("--predictions ending", predictions.suffix, (".csv", ".npz"))
-        output.refuse_existing(predictions, overwrite)
-        if not predictions.parent.is_dir():
-            raise ValueError(f"--predictions {predictions}: there is no folder {predictions.parent}; make it first")
+        check_place(predictions, overwrite)
     network, metadata = load_network(net, readout)
-    chosen = choose(data, data_option, metadata)
-    dataset = chosen.dataset
-    dataset.require(split)
-    check_fits(network, dataset)
+    chosen = choose(data, data_option, metadata, whole=split == ALL)
+    part = _part(chosen.dataset, split)
+    check_fits(network, chosen.dataset)
     from squat.train import evaluate
 
-    part = dataset.parts[split]
     loss = loss_settings(metadata)
-    with bar(f"{dataset.name}, {split}", part, -(-len(part) // max(batch_size, 1))) as watched:
+    with bar(f"{chosen.dataset.name}, {split}", part, -(-len(part) // max(batch_size, 1))) as watched:
         result = evaluate(network, watched, batch_size=batch_size, threads=threads, **loss)
+    columns = columns_of(result, part)
     if predictions is not None:
-        write_predictions(predictions, result.predictions, part.labels.tolist())
-    losses = {"loss": result.loss} if loss else {}
-    _print(result, chosen, split, losses, predictions, as_json)
+        write(predictions, columns)
+    _print(result, chosen, split, columns, {"loss": result.loss} if loss else {}, predictions, as_json)
+
+
+def _part(dataset: Dataset, split: str) -> Split:
+    """The samples to run; it is said where they are a few of the user's, chosen by nothing in the file."""
+    from squat.data.user_file import DEALT
+
+    name = "test" if split == ALL else split
+    dataset.require(name)
+    part = dataset.parts[name]
+    if dataset.split_rule == DEALT:
+        total = sum(map(len, dataset.parts.values()))
+        output.say(
+            f"data {Path(dataset.name).name}: no `split` in the file, so {len(part)} of {total} samples are {DEALT}; "
+            f"--split {ALL} takes every sample"
+        )
+    return part
 
 
 def loss_settings(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -67,43 +91,37 @@ def loss_settings(metadata: dict[str, Any]) -> dict[str, Any]:
     return {"loss": train.loss, "logit_scale": train.logit_scale}
 
 
-def write_predictions(path: Path, predicted: list[int], labels: list[int]) -> None:
-    """Write one row per sample, atomically: its index in the split, the prediction and the label."""
-    import numpy as np
-
-    from squat.atomic import atomic_path
-
-    columns: dict[str, Any] = {
-        "index": np.arange(len(labels)),
-        "prediction": np.array(predicted),
-        "label": np.array(labels),
-    }
-    with atomic_path(path) as part, part.open("wb") as file:
-        if path.suffix == ".npz":
-            np.savez(file, **columns)
-        else:
-            rows = np.stack(list(columns.values()), 1)
-            np.savetxt(file, rows, fmt="%d", delimiter=",", header=",".join(columns), comments="")
-
-
 def _print(
-    result: Any, chosen: Chosen, split: str, losses: dict[str, float], predictions: Path | None, as_json: bool
+    result: Evaluation,
+    chosen: Chosen,
+    split: str,
+    columns: dict[str, Any],
+    losses: dict[str, float | None],
+    predictions: Path | None,
+    as_json: bool,
 ) -> None:
-    name, samples = chosen.dataset.name, len(result.predictions)
+    name, samples, accuracy = chosen.dataset.name, len(result.predictions), result.accuracy
     if as_json:
         document = {
             "data": name,
             "split": split,
             "samples": samples,
-            "accuracy": result.accuracy,
-            **losses,
+            **({} if accuracy is None else {"accuracy": accuracy, **losses}),
             "tied_share": result.tied_share,
             "spike_rates": result.spike_rates,
+            "index": columns["index"].tolist(),
             "predictions": result.predictions,
+            "scores": columns["scores"].tolist(),
             **chosen.to_json(),
         }
         output.print_json(document)
         return
-    typer.echo(f"{name}, {split}: accuracy {result.accuracy:.2%} on {samples} samples, {result.tied_share:.2%} tied")
+    known = "no labels," if accuracy is None else f"accuracy {accuracy:.2%} on"
+    line = f"{name}, {split}: {known} {samples} samples, {result.tied_share:.2%} tied"
+    if accuracy is None and predictions is None:
+        output.say(line)
+        typer.echo(as_csv(columns), nl=False)
+        return
+    typer.echo(line)
     if predictions is not None:
         typer.echo(f"predictions: {predictions}")

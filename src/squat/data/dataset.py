@@ -14,6 +14,9 @@ from squat.data.inputs import Inputs
 from squat.data.sources import Original, Source
 from squat.data.stream import EventStream
 
+UNLABELLED = -1
+"""Label of a sample without one: there are none in a training, and no accuracy on it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -21,10 +24,11 @@ class Split:
 
     Args:
         inputs: the packed or streamed inputs of `N` samples.
-        labels: int64 `[N]`, class of each sample.
+        labels: int64 `[N]`, class of each sample, `UNLABELLED` where it is not known.
+        index: int64 `[N]`, where each sample stands in the file that it was read from; by default in this order.
 
     Raises:
-        ValueError: `labels` has another dtype, or another length than `inputs`.
+        ValueError: `labels` or `index` has another dtype, or another length than `inputs`.
 
     Example:
         >>> from squat.data.inputs import pack_spikes
@@ -36,13 +40,17 @@ class Split:
 
     inputs: Inputs
     labels: Tensor
+    index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def __post_init__(self) -> None:
-        if self.labels.dtype != torch.int64 or self.labels.shape != (len(self.inputs),):
-            raise ValueError(
-                f"labels of dtype {self.labels.dtype} and shape {tuple(self.labels.shape)}: "
-                f"expected torch.int64 and ({len(self.inputs)},), one per sample"
-            )
+        if len(self.index) == 0:
+            object.__setattr__(self, "index", torch.arange(len(self.inputs)))
+        for name, values in (("labels", self.labels), ("index", self.index)):
+            if values.dtype != torch.int64 or values.shape != (len(self.inputs),):
+                raise ValueError(
+                    f"{name} of dtype {values.dtype} and shape {tuple(values.shape)}: "
+                    f"expected torch.int64 and ({len(self.inputs)},), one per sample"
+                )
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -51,6 +59,11 @@ class Split:
     def steps(self) -> int:
         """Number of time steps `T`."""
         return self.inputs.steps
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the class of every sample is known."""
+        return not bool((self.labels == UNLABELLED).any())
 
     @property
     def streamed(self) -> bool:
@@ -82,7 +95,8 @@ class Split:
 
     def take(self, indices: Tensor) -> Split:
         """A split of only the samples `indices` (int64 `[M]`), copied: for calibration sets and quick trials."""
-        return Split(self.inputs.take(indices), self.labels.index_select(0, indices))
+        chosen = (values.index_select(0, indices) for values in (self.labels, self.index))
+        return Split(self.inputs.take(indices), *chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +106,7 @@ class Dataset:
     Args:
         name: the name it was loaded by.
         train, validation, test: its parts. Choices are made on validation; test is read once.
-        classes: number of classes; labels are `0 .. classes-1`.
+        classes: number of classes; labels are `0 .. classes-1`. 0 where there are no labels and nothing says it.
         input_max: largest input value: 1 for spikes, 255 for pixels. Layers bound their integer sums with it.
         input_scale: what an input value is multiplied by inside the first layer: 1, or 1/255 for pixels.
         description: what the data are and how they were made.
@@ -143,6 +157,8 @@ class Dataset:
     def notes(self) -> list[str]:
         """Sentences on what was cut and what a reader may not expect; every verb that reads the data says them."""
         found = [] if self.coverage is None else [str(self.coverage)]
+        if not self.labelled:
+            return [*found, "no labels, so there are predictions and no accuracy"]
         return found + _unseen(self.train.labels, self.classes)
 
     def require(self, *parts: str) -> None:
@@ -151,9 +167,22 @@ class Dataset:
             if len(self.parts[part]) == 0:
                 code = list(self.parts).index(part)
                 raise ValueError(
-                    f"{self.source}: no sample in the {part} part; give some samples `split` = {code}, "
-                    "or leave `split` out and the samples are dealt to the three parts by class"
+                    f"{self.source}: no sample in the {part} part; give some samples `split` = {code}, or leave "
+                    "`split` out: samples with labels, ten or more, are dealt to the three parts by class"
                 )
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the class of every sample is known."""
+        return all(split.labelled for split in self.parts.values())
+
+    def require_labels(self) -> None:
+        """Raise ValueError if the classes are not known (a user's file may leave them out)."""
+        if not self.labelled:
+            raise ValueError(
+                f"{self.source}: no labels; add `label`, the class of each sample, which is needed for this (squat run "
+                "predicts the classes of data without)"
+            )
 
     def describe(self) -> dict[str, Any]:
         """Everything about the data set but its samples, as JSON values.
@@ -168,6 +197,7 @@ class Dataset:
             "split_rule": self.split_rule,
             "samples": {part: len(split) for part, split in self.parts.items()},
             "classes": self.classes,
+            "labelled": self.labelled,
             "steps": self.steps,
             "input_shape": list(self.input_shape),
             "input_max": self.input_max,

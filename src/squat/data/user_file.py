@@ -11,7 +11,7 @@ from torch import Tensor
 
 from squat.checks import check_int, check_real, check_type
 from squat.data.coverage import Coverage, coverage
-from squat.data.dataset import Dataset, cut
+from squat.data.dataset import UNLABELLED, Dataset, cut
 from squat.data.event_file import EventFile, locate_array
 from squat.data.events import bin_events
 from squat.data.inputs import Frames, Inputs, pack_spikes
@@ -22,27 +22,36 @@ from squat.data.user_arrays import EVENTS, INTEGERS, NUMBERS, STREAMED, UserFile
 LARGEST_INPUT = 255
 FEW_CLASSES, CLASSES_PER_SAMPLE = 100, 10
 """More classes than this, altogether and for every sample, are taken for labels that are something else."""
+OTHER_NAMES = ("labels", "y", "target", "targets", "class")
+"""Arrays that look like labels: such a file is not taken for one without."""
 LATEST = 2**53
 """Times that are not integers are binned in float64; beyond this it no longer tells neighbouring ticks apart."""
 DEFAULT_STEPS, DEFAULT_BIN_MS = 100, 10.0
 DEAL_PARTS, DEAL_SEED = 10, 0
+DEALT = "dealt by class with a fixed seed: 70 % training, 10 % validation, 20 % test"
 PART_OF_DEAL = (TEST, TEST, VALIDATION, *[TRAIN] * (DEAL_PARTS - 3))
 
 
 def load_user_file(
-    path: str | Path, *, steps: int | None = None, bin_ms: float | None = None, stream: bool = False
+    path: str | Path,
+    *,
+    steps: int | None = None,
+    bin_ms: float | None = None,
+    stream: bool = False,
+    whole: bool = False,
 ) -> Dataset:
-    """A data set from one file: dense `x` or lists of events, `label`, and optionally `split`.
+    """A data set from one file: dense `x` or lists of events, and optionally `label` and `split`.
 
     Args:
         path: `.npz`, `.h5` or `.hdf5`.
         steps: for events only: time steps `T`, by default 100.
         bin_ms: for events only: duration of a step in milliseconds, by default 10.
         stream: for events in HDF5 only: leave them on disk, and read and bin each batch when it is asked for.
+        whole: all samples are the test part, whatever the file says: to predict them.
 
     Returns:
         The data set. Without `split` in the file, samples are dealt by class: 70 % training, 10 % validation,
-        20 % test.
+        20 % test; all are the test part if there are fewer than ten, or no labels.
 
     Raises:
         TypeError, ValueError: the file is missing or damaged, or an array is missing, of the wrong shape or kind, or
@@ -57,6 +66,7 @@ def load_user_file(
         (14, 2, 4, 2, (3,))
     """
     check_type("stream", stream, bool, "True or False")
+    check_type("whole", whole, bool, "True or False")
     file = open_user_file(Path(path), stream)
     dense = "x" in file.names
     if dense == any(name in file.names for name in EVENTS):
@@ -71,7 +81,7 @@ def load_user_file(
     else:
         inputs, covered = (_streamed if stream else _events)(file, _bins(file, steps, bin_ms))
     labels, classes = _labels(file, len(inputs))
-    part, rule = _parts(file, labels)
+    part, rule = _parts(file, labels, whole)
     return Dataset(
         name=str(path),
         **cut(inputs, labels, part),
@@ -93,7 +103,8 @@ def options_for(path: str | Path) -> tuple[str, ...]:
     Raises:
         ValueError: another ending, or the file is missing or damaged.
     """
-    return () if "x" in open_user_file(Path(path), names=()).names else ("steps", "bin_ms", "stream")
+    binned = "x" not in open_user_file(Path(path), names=()).names
+    return (*(("steps", "bin_ms", "stream") if binned else ()), "whole")
 
 
 def _dense(file: UserFile, steps: int | None, bin_ms: float | None) -> tuple[Inputs, int]:
@@ -181,7 +192,12 @@ def _offsets(file: UserFile, events: int) -> np.ndarray:
 
 
 def _labels(file: UserFile, samples: int) -> tuple[Tensor, int]:
-    """Labels int64 `[N]` and the number of classes."""
+    """Labels int64 `[N]` and the number of classes; 0 where neither labels nor `classes` say it."""
+    if "label" not in file.arrays:
+        if meant := [name for name in file.names if name.lower() in OTHER_NAMES]:
+            raise file.refuse("label", f"missing, but the file has `{meant[0]}`", "labels under the name `label`")
+        classes = file.count("classes", 2, 2) if "classes" in file.arrays else 0
+        return torch.full((samples,), UNLABELLED), classes
     expected = f"{samples} integers, the class of each sample, from 0 on"
     label = file.array("label", INTEGERS, (1,), expected)
     if len(label) != samples:
@@ -201,8 +217,11 @@ def _labels(file: UserFile, samples: int) -> tuple[Tensor, int]:
     return torch.from_numpy(label.astype(np.int64)), classes
 
 
-def _parts(file: UserFile, labels: Tensor) -> tuple[Tensor, str]:
+def _parts(file: UserFile, labels: Tensor, whole: bool) -> tuple[Tensor, str]:
     """Part of each sample, from the file or dealt, and the rule in words."""
+    everything = torch.full((len(labels),), TEST)
+    if whole:
+        return everything, "all samples are the test part, as asked for"
     if "split" in file.arrays:
         expected = f"{len(labels)} integers: 0 training, 1 validation, 2 test"
         split = file.array("split", INTEGERS, (1,), expected)
@@ -210,7 +229,8 @@ def _parts(file: UserFile, labels: Tensor) -> tuple[Tensor, str]:
             values = ", ".join(str(value) for value in np.unique(split)[:8])
             raise file.refuse("split", f"{len(split)} integers with the values {values}", expected)
         return torch.from_numpy(split.astype(np.int64)), "as the file says"
+    if "label" not in file.arrays:
+        return everything, "all samples are the test part, without labels to deal them by"
     if len(labels) < DEAL_PARTS:
-        raise file.refuse("split", f"missing, with {len(labels)} samples", f"`split`, or at least {DEAL_PARTS} samples")
-    rule = "dealt by class with a fixed seed: 70 % training, 10 % validation, 20 % test"
-    return torch.tensor(PART_OF_DEAL)[deal(labels, DEAL_PARTS, DEAL_SEED)], rule
+        return everything, f"all samples are the test part, since there are fewer than {DEAL_PARTS} to deal"
+    return torch.tensor(PART_OF_DEAL)[deal(labels, DEAL_PARTS, DEAL_SEED)], DEALT

@@ -56,7 +56,8 @@ class Comparison:
         codes: state codes that were equal or not, of all layers, samples, steps and neurons.
         spikes: of every layer with neurons in the integer network, by name.
         divergence: the first difference, or None if all is identical.
-        accuracy, integer_accuracy: of the trained and the integer network, in the samples looked at.
+        accuracy, integer_accuracy: of the trained and the integer network, in the samples looked at; None without
+            labels.
         tied_share: share of samples with several highest scores; the lowest class is predicted.
         implementations: what was compared.
     """
@@ -65,8 +66,8 @@ class Comparison:
     codes: int
     spikes: dict[str, int]
     divergence: Divergence | None
-    accuracy: float
-    integer_accuracy: float
+    accuracy: float | None
+    integer_accuracy: float | None
     tied_share: float
     implementations: tuple[str, ...] = ("trained", "integer")
 
@@ -80,10 +81,10 @@ class Comparison:
         found = same if self.divergence is None else f"not identical, {self.divergence}"
         silent = [name for name, spikes in self.spikes.items() if spikes == 0]
         warning = f"; no neuron fired in {', '.join(silent)}, so little was compared there" if silent else ""
-        return (
-            f"{found} of {self.samples} samples; accuracy {self.accuracy:.2%} trained, {self.integer_accuracy:.2%} "
-            f"integer, {self.tied_share:.2%} tied{warning}"
-        )
+        accuracies = "no labels"
+        if self.accuracy is not None:
+            accuracies = f"accuracy {self.accuracy:.2%} trained, {self.integer_accuracy:.2%} integer"
+        return f"{found} of {self.samples} samples; {accuracies}, {self.tied_share:.2%} tied{warning}"
 
 
 @torch.no_grad()
@@ -98,7 +99,7 @@ def compare(
     Args:
         net: the trained network.
         machine: its integer network.
-        batches: `(x [T, B, ...], labels [B])`.
+        batches: `(x [T, B, ...], labels [B])`; labels below 0 are not known.
         others: further implementations of the integer network by name, called as `machine.run`, such as compiled C.
 
     Returns:
@@ -106,7 +107,7 @@ def compare(
     """
     training, samples, codes, right, integer_right, ties = net.training, 0, 0, 0, 0, 0
     spikes = {layer.name: 0 for layer in machine.neuron_layers if layer.neurons and layer.neurons.fires}
-    divergence = None
+    divergence, labelled = None, True
     net.eval()
     try:
         for x, labels in batches:
@@ -115,6 +116,7 @@ def compare(
             for name, found in {"integer": result, **{name: run(x) for name, run in (others or {}).items()}}.items():
                 divergence = divergence or _first_difference(trained, machine, found, name, samples)
             samples += len(labels)
+            labelled &= bool((labels >= 0).all())
             codes += sum(layer.size for layer in result.codes)
             right += int((trained.predictions == labels).sum())
             integer_right += int((np.asarray(result.predictions) == labels.numpy()).sum())
@@ -132,8 +134,8 @@ def compare(
         codes=codes,
         spikes=spikes,
         divergence=divergence,
-        accuracy=right / count,
-        integer_accuracy=integer_right / count,
+        accuracy=right / count if labelled else None,
+        integer_accuracy=integer_right / count if labelled else None,
         tied_share=ties / count,
         implementations=("trained", "integer", *(others or {})),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,22 +28,24 @@ class Evaluation:
     """What a network does on a split.
 
     Attributes:
-        accuracy: share of correct predictions.
-        loss: mean loss of a sample.
+        accuracy: share of correct predictions; None without labels.
+        loss: mean loss of a sample; None without labels.
         tied_share: share of samples in which several classes share the highest score (the lowest index is predicted).
         predictions: predicted class of every sample, in the split's order.
         spike_rates: mean spikes per neuron and step of every spiking layer, by position and class such as `"0 RLIF"`.
+        scores: of every sample and class, `[N, classes]` on the CPU.
     """
 
-    accuracy: float
-    loss: float
+    accuracy: float | None
+    loss: float | None
     tied_share: float
     predictions: list[int]
     spike_rates: dict[str, float]
+    scores: Tensor = field(repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """All values as JSON."""
-        return {**self.__dict__}
+        return {**self.__dict__, "scores": self.scores.tolist()}
 
 
 @torch.no_grad()
@@ -60,7 +62,7 @@ def evaluate(
 
     Args:
         network: maps `[T, B, ...]` to scores `[B, classes]`.
-        split: data with labels.
+        split: data; without labels there is no accuracy and no loss.
         batch_size: samples at a time; changes no prediction of a network with quantized weights.
         threads: CPU threads, None for torch's present number.
         loss: loss to report, as in `TrainConfig`.
@@ -71,7 +73,7 @@ def evaluate(
 
     Raises:
         TypeError: if `network` is no `Network`.
-        ValueError: for an empty split.
+        ValueError: for an empty split, and for scores that are not finite.
 
     Example:
         >>> from squat.data import load
@@ -109,6 +111,8 @@ class _Totals:
 
     def __init__(self) -> None:
         self.loss = 0.0
+        self.labelled = True
+        self.scores: list[Tensor] = []
         self.samples = self.correct = self.tied = 0
         self.predictions: list[int] = []
         self.spikes: dict[str, float] = {}
@@ -118,7 +122,10 @@ class _Totals:
         trace = network.forward_trace(x)
         scores = network.readout(trace[-1])
         predicted = predict(scores)
-        self.loss += float(loss_of(scores, labels, x.shape[0], loss, logit_scale)) * len(labels)
+        self.labelled &= bool((labels >= 0).all())
+        if self.labelled:
+            self.loss += float(loss_of(scores, labels, x.shape[0], loss, logit_scale)) * len(labels)
+        self.scores.append(scores.cpu())
         self.samples += len(labels)
         self.correct += int((predicted == labels).sum())
         self.tied += int(tied(scores).sum())
@@ -130,8 +137,11 @@ class _Totals:
                 self.places[name] = self.places.get(name, 0) + output.numel()
 
     def evaluation(self) -> Evaluation:
-        if not math.isfinite(self.loss):
-            raise ValueError(f"loss={self.loss}: expected finite scores; the network's parameters are not finite")
-        rates = {name: spikes / self.places[name] for name, spikes in self.spikes.items()}
+        scores = torch.cat(self.scores)
+        if not (math.isfinite(self.loss) and bool(scores.isfinite().all())):
+            what = "scores" if math.isfinite(self.loss) else f"loss={self.loss}"
+            raise ValueError(f"{what}: expected finite scores; the network's parameters are not finite")
         count = self.samples
-        return Evaluation(self.correct / count, self.loss / count, self.tied / count, self.predictions, rates)
+        accuracy, loss = (self.correct / count, self.loss / count) if self.labelled else (None, None)
+        rates = {name: spikes / self.places[name] for name, spikes in self.spikes.items()}
+        return Evaluation(accuracy, loss, self.tied / count, self.predictions, rates, scores)

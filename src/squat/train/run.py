@@ -97,6 +97,7 @@ def fit(
 
 def check_data(config: RunConfig, data: Dataset) -> None:
     """Refuse a network that does not fit the data, naming the field of its config, and labels that are no class."""
+    data.require_labels()
     shape = tuple(data.input_shape)
     inputs: Any = shape if config.network.architecture == "conv" else shape[0] if len(shape) == 1 else shape
     expected = {"inputs": inputs, "classes": data.classes, "input_max": data.input_max}
@@ -113,7 +114,7 @@ def check_data(config: RunConfig, data: Dataset) -> None:
                 f"classes={data.classes}; number the labels from 0, or set classes to their number"
             )
     if len(data.train) == 0:
-        raise ValueError(f"data {data.name!r}: expected training samples, got none")
+        raise ValueError(f"data {data.name!r}: expected training samples, got none; {data.split_rule}")
     if config.train.early_stopping_patience is not None and len(data.validation) == 0:
         raise ValueError(f"early_stopping_patience: expected a validation split, data {data.name!r} has none; use None")
 
