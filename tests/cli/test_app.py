@@ -64,8 +64,11 @@ def test_usage_errors_are_one_line(squat, words, text):
         (["data", "spoken_digits", "--data-option", "steps"], "--data-option 'steps': expected KEY=VALUE"),
         (["data", "spoken_digits", "--data-option", "speed=3"], "has no option speed"),
         (["run", "gone.safetensors"], "gone.safetensors: no such file"),
-        (["run", "gone.safetensors", "--split", "all"], "--split='all': expected one of 'train', 'validation', 'test'"),
-        (["run", "x", "--predictions", "p.txt"], "--predictions ending='.txt': expected one of '.csv', '.npz'"),
+        (
+            ["run", "gone.safetensors", "--split", "half"],
+            "--split='half': expected one of 'train', 'validation', 'test', 'all'",
+        ),
+        (["run", "x", "--predictions", "p.txt"], "--predictions ending='.txt': expected one of '.csv', '.json', "),
         (["calibrate", "gone", "--out", "y", "--weights", "4"], "gone: no such file"),
         (["calibrate", "gone", "--out", "y", "--weights", "9"], "bits=9: expected an integer from 2 to 8"),
         (["calibrate", "gone", "--out", "y", "--states", "uniform"], "--states 'uniform': expected NAME:BITS"),
@@ -156,7 +159,7 @@ def test_data_shows_one_data_set(squat):
 
 
 def test_data_checks_a_file(squat, own_data, tmp_path):
-    assert f"{own_data} is in order; every verb takes it as --data" in squat("data", own_data).stdout
+    assert f"{own_data} is in order, every verb takes it as --data" in squat("data", own_data).stdout
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(own_data.read_bytes()[:100])
     _refused(squat("data", damaged), str(damaged))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -38,7 +37,7 @@ def test_evaluate_refuses() -> None:
     with pytest.raises(TypeError, match=r"network=.*: expected a squat Network; squat.load gives one"):
         evaluate(torch.nn.Linear(2, 2), split)
     with pytest.raises(ValueError, match="split: expected at least one sample, got none"):
-        evaluate(network, replace(split, labels=split.labels[:0], inputs=split.inputs.take(torch.arange(0))))
+        evaluate(network, split.take(torch.arange(0)))
     with pytest.raises(ValueError, match="batch_size=0: expected an integer >= 1"):
         evaluate(network, split, 0)
 

@@ -104,9 +104,7 @@ def test_networks_that_do_not_fit_the_data(tmp_path: Path, network: dict, messag
 
 def test_data_without_training_or_validation_samples(tmp_path: Path) -> None:
     data = spike_data()
-    empty = replace(
-        data.validation, labels=data.validation.labels[:0], inputs=data.validation.inputs.take(torch.arange(0))
-    )
+    empty = data.validation.take(torch.arange(0))
     with pytest.raises(ValueError, match="data 'synthetic': expected training samples, got none"):
         fit(run_config(), tmp_path, data=replace(data, train=empty))
     with pytest.raises(ValueError, match="early_stopping_patience: expected a validation split"):

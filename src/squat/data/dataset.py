@@ -62,8 +62,8 @@ class Split:
 
     @property
     def labelled(self) -> bool:
-        """Whether the class of every sample is known."""
-        return not bool((self.labels == UNLABELLED).any())
+        """Whether there are labels."""
+        return len(self) == 0 or not bool((self.labels == UNLABELLED).all())
 
     @property
     def streamed(self) -> bool:
@@ -173,7 +173,7 @@ class Dataset:
 
     @property
     def labelled(self) -> bool:
-        """Whether the class of every sample is known."""
+        """Whether there are labels."""
         return all(split.labelled for split in self.parts.values())
 
     def require_labels(self) -> None:
