@@ -6,10 +6,12 @@ that is being traced holds the operator, with a rule for the shapes of its resul
 
 from __future__ import annotations
 
+import hashlib
 import math
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,7 +42,7 @@ def operator(schema: str, shapes: Callable[..., Any], gradient: tuple[Callable[.
     def register(run: Callable[..., Any]) -> Any:
         name = run.__name__.lstrip("_")
         registered: Any = torch.library.custom_op(f"squat::{name}", run, mutates_args=(), schema=schema)
-        registered.register_fake(shapes)
+        registered.register_fake(_traced(shapes))
         if gradient is not None:
             registered.register_autograd(gradient[1], setup_context=gradient[0])
         if schema.endswith("-> ()"):
@@ -54,6 +56,35 @@ def operator(schema: str, shapes: Callable[..., Any], gradient: tuple[Callable[.
         return call
 
     return register
+
+
+def _traced(shapes: Callable[..., Any]) -> Callable[..., Any]:
+    """`shapes`, which is the first of squat's code that runs where a graph with an operator is compiled."""
+
+    def follow(*arguments: Any, **named: Any) -> Any:
+        _mark_compiled_graphs()
+        return shapes(*arguments, **named)
+
+    return follow
+
+
+@cache
+def _mark_compiled_graphs() -> None:
+    """Let torch's disk cache of compiled graphs follow squat's files.
+
+    It tells graphs by the names of their operators, and would go on running gradients and shapes of an older revision.
+    """
+    import torch.compiler.config as settings
+
+    if not hasattr(settings, "cache_key_tag"):  # before torch 2.7: then nothing is kept
+        import torch._inductor.config as inductor
+
+        inductor.force_disable_caches = True
+        return
+    code = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        code.update(path.read_bytes())
+    settings.cache_key_tag = f"{settings.cache_key_tag}squat-{code.hexdigest()}"
 
 
 def outside_graphs(run: Callable[..., Any]) -> Callable[..., Any]:
