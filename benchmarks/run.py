@@ -174,7 +174,7 @@ def run(
     equal = {case.name: found for case, found in zip(ordered, tests, strict=True)}
     records = [{**record, "equal": equal[record["name"]]} for record in records]
     # Imported when all is measured, as it imports torch: on some systems a worker's peak memory includes its parent's.
-    from squat.ablation.records import source_hash
+    from squat.kernels.sources import source_hash
 
     return {
         "smoke_run": quick,

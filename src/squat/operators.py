@@ -6,16 +6,16 @@ that is being traced holds the operator, with a rule for the shapes of its resul
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sys
 from collections.abc import Callable
 from functools import cache, wraps
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from squat.kernels.sources import source_hash
 
 
 def operator(schema: str, shapes: Callable[..., Any], gradient: tuple[Callable[..., Any], ...] | None = None) -> Any:
@@ -81,10 +81,7 @@ def _mark_compiled_graphs() -> None:
 
         inductor.force_disable_caches = True
         return
-    code = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        code.update(path.read_bytes())
-    settings.cache_key_tag = f"{settings.cache_key_tag}squat-{code.hexdigest()}"
+    settings.cache_key_tag = f"{settings.cache_key_tag}squat-{source_hash()}"
 
 
 def outside_graphs(run: Callable[..., Any]) -> Callable[..., Any]:

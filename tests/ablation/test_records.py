@@ -8,8 +8,10 @@ from pathlib import Path
 
 from ablation_fakes import TOOLS, small_config
 from squat.ablation import Options, run
-from squat.ablation.records import source_hash, versions, without_times
+from squat.ablation.records import versions, without_times
+from squat.ablation.report import state_of
 from squat.ablation.results import Results
+from squat.kernels.sources import source_hash
 
 QUIET = Options(progress=False)
 
@@ -46,3 +48,16 @@ def test_records_without_the_hash_are_continued(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in paths[1:]} == old
     assert "source" in json.loads(paths[0].read_text())["versions"]
     assert len(Results.read(tmp_path).records) == len(paths)
+
+
+def test_records_of_different_code_are_said(tmp_path: Path) -> None:
+    run(small_config(seeds=(0,)), tmp_path, QUIET, TOOLS)
+    assert state_of(Results.read(tmp_path)).count("code") == 0
+    path, *others = sorted((tmp_path / "records").iterdir())
+    record = json.loads(path.read_text())
+    record["versions"]["source"] = "0123456789ab"
+    path.write_text(json.dumps(record))
+    text = state_of(Results.read(tmp_path))
+    assert "Different code made them" in text
+    assert "1 by 0123456789ab" in text
+    assert f"{len(others)} by {source_hash()}" in text

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from squat.ablation.execute import Outcome, run_job
 from squat.ablation.grid import Job
-from squat.ablation.records import Folder, plain, source_hash
+from squat.ablation.records import Folder, plain
 from squat.ablation.tools import Tools, about_data
+from squat.kernels.sources import source_hash
 
 if TYPE_CHECKING:
     from squat.train.config import DataConfig, RunConfig

@@ -6,8 +6,6 @@ One record per run, written when the run has ended, in one step (a kill leaves t
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import json
 import math
 import platform
@@ -17,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from squat.atomic import atomic_write
+from squat.kernels.sources import source_hash
 
 FORMAT = "squat-ablation"
 VERSION = 1
-PACKAGE = Path(__file__).resolve().parents[1]
 TIME_KEYS = frozenset({"seconds", "time", "epoch_seconds", "elapsed"})
 
 
@@ -193,20 +191,6 @@ def without_times(record: Any) -> Any:
     if isinstance(record, dict):
         return {key: without_times(value) for key, value in record.items() if key not in TIME_KEYS}
     return [without_times(value) for value in record] if isinstance(record, list) else record
-
-
-@functools.cache
-def source_hash(package: Path = PACKAGE) -> str:
-    """Short SHA-256 over the `*.py` files of a package, paths and bytes: tells which code made a record.
-
-    Args:
-        package: folder of the package; the squat that runs if not given, read once per process.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix()):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(package).as_posix()}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()[:12]
 
 
 def versions() -> dict[str, str]:

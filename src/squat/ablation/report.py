@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def report(
 
 def _sections(results: Results, rows: list[tables.Row], figures: list[tuple[str, str]]) -> list[str]:
     config = results.config
-    parts = [f"# {config.name}", _settings(results), _state_of(results)]
+    parts = [f"# {config.name}", _settings(results), state_of(results)]
     for weight_bits, state_bits in config.pairs:
         for scheme in config.schemes:
             header, *lines = tables.design_table(rows, scheme, weight_bits, state_bits)
@@ -120,12 +121,17 @@ def _replicates(config: AblationConfig) -> str:
     return f" (each is the `{config.seed_option}` of the data too, with training and test samples of its own)"
 
 
-def _state_of(results: Results) -> str:
+def state_of(results: Results) -> str:
+    """How far an ablation is, and what stands against reading its numbers."""
     from squat.ablation.grid import expand
 
     jobs = [job.id for group in expand(results.config) for job in group.jobs]
-    ended = [results.records[job]["status"] for job in jobs if job in results.records]
-    text = f"{ended.count('ok')} of {len(jobs)} runs finished."
+    records = [results.records[job] for job in jobs if job in results.records]
+    text = f"{sum(record['status'] == 'ok' for record in records)} of {len(jobs)} runs finished."
+    codes = Counter(record["versions"].get("source", "unknown") for record in records)
+    if len(codes) > 1:
+        made = ", ".join(f"{count} by {code}" for code, count in codes.items())
+        text += f" **Different code made them ({made}):** delete the records that a change concerns, and run again."
     if len(results.config.seeds) < verdicts.MIN_SEEDS:
         text += f" **So few seeds ({len(results.config.seeds)}) decide nothing:** read the numbers as a demonstration."
     return text

@@ -12,15 +12,16 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial, singledispatch
+from functools import cache, partial, singledispatch
 from importlib import import_module
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
 LIBRARIES = frozenset({"h5py", "llvmlite", "numba", "numpy", "rich", "torch"})
+PACKAGE = Path(__file__).resolve().parents[1]
 _ENDS = LIBRARIES | sys.stdlib_module_names
 _VALUES = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), np.generic, np.dtype, PurePath)
 _LITERALS = (tuple, frozenset, CodeType)
@@ -48,6 +49,20 @@ def hash_sources(function: Any, classes: Sequence[type] = ()) -> str:
     for thing in (function, *classes):
         walk.add(thing)
     return walk.hash.hexdigest()
+
+
+@cache
+def source_hash(package: Path = PACKAGE) -> str:
+    """Short SHA-256 over the `*.py` files of a package, paths and bytes: tells which code made a record.
+
+    Args:
+        package: folder of the package; the squat that runs if not given, read once per process.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix()):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(package).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:12]
 
 
 class _Walk:
