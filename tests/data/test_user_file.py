@@ -124,8 +124,8 @@ BAD = {
     "nothing": ({"label": LABEL}, r"`x`: the file has label; expected either dense `x`, or events in `times`"),
     "both": (dense() | events(), r"`x`: the file has .*; expected either dense `x`, or events"),
     "x axes": (
-        dense(x=np.ones((N, 4))),
-        r"`x`: dtype float64 and shape \(20, 4\); expected integers from 0 to 255 in \[",
+        dense(x=np.ones(N)),
+        r"`x`: dtype float64 and shape \(20,\); expected integers from 0 to 255 in \[",
     ),
     "x text": (dense(x=np.full((N, 2, 2), b"a")), r"`x`: dtype .*; expected integers"),
     "x no steps": (dense(x=np.ones((N, 0, 3))), r"`x`: shape \(20, 0, 3\); expected .* no axis of length 0"),
@@ -208,10 +208,10 @@ def test_the_guide_runs(tmp_path, monkeypatch):
 
 
 def test_binning_options_are_for_events(write):
-    with pytest.raises(
-        ValueError, match=r"`x`: dense, with the options `steps` or `bin_ms`; expected these options with"
-    ):
-        load(write(dense()), steps=10)
+    with pytest.raises(ValueError, match="`x`: dense, with the option `bin_ms`; expected events in `times`"):
+        load(write(dense()), bin_ms=10.0)
+    with pytest.raises(ValueError, match="`units`: events, with the option `layout`; expected dense images, `x`"):
+        load(write(events()), layout="flat")
 
 
 @pytest.mark.parametrize(

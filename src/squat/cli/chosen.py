@@ -111,7 +111,8 @@ def choose(name: str | None, words: list[str] | None, metadata: dict[str, Any], 
         if source in DATASETS:
             raise ValueError(f"--split all is for your own files; the parts of {source} are train, validation and test")
         given["whole"] = True
-    accepted = (*options_of(source), "accept_loss")
+    # Samples of three axes may be still images or features over time: they are what the network was trained on.
+    accepted = (*options_of(source, still=trained.get("mode") == "static"), "accept_loss")
     kept = {key: value for key, value in trained.items() if key in accepted and key not in given}
     config = DataConfig(source, {**kept, **given})
     dataset = load(config.name, **config.arguments)

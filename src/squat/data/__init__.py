@@ -16,6 +16,7 @@ from squat.checks import check_type
 from squat.data import cifar10_dvs, dvs_gesture, fashion_mnist, heidelberg, nmnist, nmnist_files, spoken_digits
 from squat.data.coverage import LARGEST_LOSS, Coverage
 from squat.data.dataset import Dataset, Entry, Split
+from squat.data.inputs import Constant
 from squat.data.sources import find
 from squat.data.user_arrays import READERS
 from squat.data.user_file import load_user_file, options_for
@@ -75,8 +76,12 @@ def load(name_or_path: str | Path, *, accept_loss: bool = False, **options: Any)
     return replace(dataset, options=_input_options(dataset, {**accepted, **options}))
 
 
-def options_of(name_or_path: str | Path) -> tuple[str, ...]:
-    """The options that `load` takes for these data; for a user's file those that fit its layout.
+def options_of(name_or_path: str | Path, *, still: bool = False) -> tuple[str, ...]:
+    """The options that `load` takes for these data; for a user's file those that fit what it holds.
+
+    Args:
+        name_or_path: as for `load`.
+        still: dense samples of a user's file are still ones, which their shape alone does not say.
 
     Raises:
         ValueError: an unknown name, a missing or damaged file.
@@ -87,7 +92,7 @@ def options_of(name_or_path: str | Path) -> tuple[str, ...]:
     """
     name = str(name_or_path)
     loader = _loader(name)
-    return options_for(name) if loader is load_user_file else tuple(_keywords(loader))
+    return options_for(name, still) if loader is load_user_file else tuple(_keywords(loader))
 
 
 def _loader(name: str) -> Callable[..., Dataset]:
@@ -110,8 +115,9 @@ def _keywords(loader: Callable[..., Dataset]) -> dict[str, Any]:
 def _input_options(dataset: Dataset, options: dict[str, Any]) -> dict[str, Any]:
     """Those of the options that fix what an input means, as they were in the end."""
     found = {key: options[key] for key in INPUT_OPTIONS if options.get(key) is not None}
+    still = {"mode": "static"} if isinstance(dataset.test.inputs, Constant) else {}
     binned = {} if dataset.coverage is None else {"bin_ms": float(dataset.coverage.bin_ms)}
-    return {**found, **binned, "steps": dataset.steps}
+    return {**found, **still, **binned, "steps": dataset.steps}
 
 
 def catalogue() -> list[dict[str, Any]]:

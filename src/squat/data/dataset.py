@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from squat.data.coverage import Coverage
-from squat.data.inputs import Inputs
+from squat.data.inputs import Constant, Inputs
+from squat.data.labels import UNLABELLED, unseen
 from squat.data.sources import Original, Source
 from squat.data.stream import EventStream
-
-UNLABELLED = -1
-"""Label of a sample without one: there are none in a training, and no accuracy on it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,9 +155,11 @@ class Dataset:
     def notes(self) -> list[str]:
         """Sentences on what was cut and what a reader may not expect; every verb that reads the data says them."""
         found = [] if self.coverage is None else [str(self.coverage)]
+        if isinstance(self.test.inputs, Constant):
+            found.append(f"still samples, each shown at every one of {self.steps} steps")
         if not self.labelled:
             return [*found, "no labels, so there are predictions and no accuracy"]
-        return found + _unseen(self.train.labels, self.classes)
+        return found + unseen(self.train.labels, self.classes)
 
     def require(self, *parts: str) -> None:
         """Raise ValueError if one of the named parts has no samples (a user's file may leave some out)."""
@@ -207,20 +207,6 @@ class Dataset:
             "coverage": None if self.coverage is None else self.coverage.to_json(),
             "notes": self.notes,
         }
-
-
-def _unseen(labels: Tensor, classes: int) -> list[str]:
-    """A sentence on classes without a training sample, if there are any; labels that start at 1 leave class 0 so."""
-    if len(labels) == 0:
-        return []
-    seen = torch.unique(labels)
-    missing = torch.arange(classes)[~torch.isin(torch.arange(classes), seen)].tolist()
-    if not missing:
-        return []
-    listed = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-    low = int(seen[0])
-    start = f": labels start at {low}; number them from 0, or leave class 0 unused" if low > 0 else ""
-    return [f"no training sample of {len(missing)} of {classes} classes ({listed}){start}"]
 
 
 @dataclass(frozen=True)

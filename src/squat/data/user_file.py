@@ -11,15 +11,16 @@ from torch import Tensor
 
 from squat.checks import check_int, check_real, check_type
 from squat.data.coverage import Coverage, coverage
-from squat.data.dataset import UNLABELLED, Dataset, cut
+from squat.data.dataset import Dataset, cut
 from squat.data.event_file import EventFile, locate_array
 from squat.data.events import bin_events
-from squat.data.inputs import Frames, Inputs, pack_spikes
+from squat.data.inputs import Constant, Inputs
+from squat.data.labels import UNLABELLED
 from squat.data.splits import TEST, TRAIN, VALIDATION, deal
 from squat.data.stream import EventStream, Grid
-from squat.data.user_arrays import EVENTS, INTEGERS, NUMBERS, STREAMED, UserFile, open_user_file
+from squat.data.user_arrays import EVENTS, INTEGERS, STREAMED, UserFile, open_user_file
+from squat.data.user_dense import dense_inputs
 
-LARGEST_INPUT = 255
 FEW_CLASSES, CLASSES_PER_SAMPLE = 100, 10
 """More classes than this, altogether and for every sample, are taken for labels that are something else."""
 OTHER_NAMES = ("labels", "y", "target", "targets", "class")
@@ -38,15 +39,18 @@ def load_user_file(
     steps: int | None = None,
     bin_ms: float | None = None,
     stream: bool = False,
+    layout: str | None = None,
     whole: bool = False,
 ) -> Dataset:
     """A data set from one file: dense `x` or lists of events, and optionally `label` and `split`.
 
     Args:
         path: `.npz`, `.h5` or `.hdf5`.
-        steps: for events only: time steps `T`, by default 100.
+        steps: time steps `T`: of events, by default 100; or how many steps the still samples of `x` are shown for.
         bin_ms: for events only: duration of a step in milliseconds, by default 10.
         stream: for events in HDF5 only: leave them on disk, and read and bin each batch when it is asked for.
+        layout: for dense `x` only: "flat" takes images as flat features `[C*H*W]`, "image" insists on images; by
+            default they are as the file has them, and still images `[N, H, W]` have one channel.
         whole: all samples are the test part, whatever the file says: to predict them.
 
     Returns:
@@ -72,14 +76,18 @@ def load_user_file(
     if dense == any(name in file.names for name in EVENTS):
         either = "either dense `x`, or events in `times`, `units`, `offsets` and `time_unit_s`"
         raise file.refuse("x", f"the file has {', '.join(file.names) or 'no array'}", either)
-    if stream and dense:
-        raise file.refuse("x", "dense, with the option `stream`", "events in `times` and `units`")
+    for option, given in (("stream", stream), ("bin_ms", bin_ms is not None)):
+        if dense and given:
+            raise file.refuse("x", f"dense, with the option `{option}`", "events in `times` and `units`")
+    if layout is not None and not dense:
+        raise file.refuse("units", "events, with the option `layout`", "dense images, `x`")
     inputs: Inputs
     covered, largest = None, 1
     if dense:
-        inputs, largest = _dense(file, steps, bin_ms)
+        inputs, largest = dense_inputs(file, steps, layout)
     else:
         inputs, covered = (_streamed if stream else _events)(file, _bins(file, steps, bin_ms))
+    still = f"still samples, each shown at every one of {inputs.steps} steps" if isinstance(inputs, Constant) else ""
     labels, classes = _labels(file, len(inputs))
     part, rule = _parts(file, labels, whole)
     return Dataset(
@@ -88,7 +96,7 @@ def load_user_file(
         classes=classes,
         input_max=largest,
         input_scale=float(file.scalar("input_scale", 1.0)),
-        description=f"The user's own data, {'dense' if dense else 'events'}."
+        description=f"The user's own data, {still or ('dense' if dense else 'events')}."
         + (" They are read batch by batch." if stream else ""),
         split_rule=rule,
         licence="the user's",
@@ -97,33 +105,15 @@ def load_user_file(
     )
 
 
-def options_for(path: str | Path) -> tuple[str, ...]:
-    """The options of `load_user_file` that fit what a file holds.
+def options_for(path: str | Path, still: bool) -> tuple[str, ...]:
+    """The options of `load_user_file` that fit what a file holds; `still` says that dense samples are still ones.
 
     Raises:
         ValueError: another ending, or the file is missing or damaged.
     """
-    binned = "x" not in open_user_file(Path(path), names=()).names
-    return (*(("steps", "bin_ms", "stream") if binned else ()), "whole")
-
-
-def _dense(file: UserFile, steps: int | None, bin_ms: float | None) -> tuple[Inputs, int]:
-    """Inputs from `x`, one bit per cell if it is binary, else one byte, and the largest value (at least 1)."""
-    expected = f"integers from 0 to {LARGEST_INPUT} in [N, T, C] or [N, T, C, H, W], no axis of length 0"
-    x = file.array("x", NUMBERS, (3, 5), expected)
-    if steps is not None or bin_ms is not None:
-        raise file.refuse("x", "dense, with the options `steps` or `bin_ms`", "these options with events only")
-    if x.size == 0:
-        raise file.refuse("x", f"shape {x.shape}", expected)
-    low, high = x.min(), x.max()
-    if low < 0 or high > LARGEST_INPUT:
-        raise file.refuse("x", f"values from {low} to {high}", expected)
-    if x.dtype.kind == "f" and not (np.rint(x) == x).all():
-        way_out = "scale and round them, and give the factor back as `input_scale`"
-        raise file.refuse("x", "has values that are not whole", f"{expected} ({way_out})")
-    frames = torch.from_numpy(np.ascontiguousarray(x, dtype=np.uint8))
-    inputs: Inputs = pack_spikes(frames) if high <= 1 else Frames(frames, frames.shape[1])
-    return inputs, max(1, int(high))
+    if "x" not in open_user_file(Path(path), names=()).names:
+        return ("steps", "bin_ms", "stream", "whole")
+    return ("steps", "layout", "whole") if still else ("layout", "whole")
 
 
 class Bins(NamedTuple):
