@@ -27,9 +27,9 @@ def random_network(seed: int) -> tuple[Network | squat.Sequential, torch.Tensor]
     """A network in evaluation mode, and an input `[T, B, ...]`; both depend on the seed alone."""
     draw = random.Random(seed)
     torch.manual_seed(seed)
-    largest = draw.choice([1, 1, 1, 3, 255])
+    lowest, largest = _input_range(draw, seed)
     make = _convolutional if draw.random() < 0.3 else _dense
-    layers, shape = make(draw, largest)
+    layers, shape = make(draw, lowest, largest)
     readout = draw.choice([None, *READOUT_NAMES])
     layers += _last(draw, layers.pop(), readout)
     stack = squat.Sequential(*layers)
@@ -37,16 +37,27 @@ def random_network(seed: int) -> tuple[Network | squat.Sequential, torch.Tensor]
     louder(net, draw.choice([1.0, 3.0, 6.0]))
     steps, batch = draw.randint(1, 12), draw.randint(1, 3)
     if largest == 1:
-        return net, (torch.rand(steps, batch, *shape) < draw.choice([0.1, 0.4])).float()
-    x = torch.randint(0, largest + 1, (steps, batch, *shape)).float()
+        spikes = (torch.rand(steps, batch, *shape) < draw.choice([0.1, 0.4])).float()
+        return net, spikes if lowest == 0 else spikes * (torch.randint(0, 2, spikes.shape) * 2 - 1)
+    x = torch.randint(lowest, largest + 1, (steps, batch, *shape)).float()
     return net, x[:1].expand(steps, *x.shape[1:]) if draw.random() < 0.5 else x
 
 
-def _dense(draw, largest):
+def _input_range(draw, seed):
+    """Smallest and largest input. A draw of its own makes some of the networks signed, and leaves the others alone."""
+    largest, own = draw.choice([1, 1, 1, 3, 255]), random.Random(-1 - seed)
+    if own.random() < 0.7:
+        return 0, largest
+    return {1: (-1, 1), 3: own.choice([(-4, 3), (-5, 1), (-1, 3)]), 255: own.choice([(-128, 127), (-127, 127)])}[
+        largest
+    ]
+
+
+def _dense(draw, lowest, largest):
     """Linear with LIF, or RLIF, once or twice, perhaps a residual block; outputs and their largest value come last."""
     layers, inputs = [], draw.randint(1, 40)
     size = shape = (inputs,)
-    scale = {"input_max": largest, "input_scale": 1.0 if largest == 1 else 1 / largest}
+    scale = {"input_min": lowest, "input_max": largest, "input_scale": 1.0 if largest == 1 else 1 / largest}
     for _ in range(draw.randint(1, 2)):
         features = draw.randint(1, 40)
         if draw.random() < 0.5:
@@ -77,11 +88,11 @@ def _dense_block(draw, features):
     return squat.Residual(squat.Sequential(*branch)), largest
 
 
-def _convolutional(draw, largest):
+def _convolutional(draw, lowest, largest):
     """A convolution, its currents or spikes perhaps pooled, perhaps recurrent, perhaps a second one, flattened."""
     channels, rows, columns = draw.randint(1, 3), draw.randint(6, 9), draw.randint(6, 9)
     shape = (channels, rows, columns)
-    scale = {"input_max": largest, "input_scale": 1.0 if largest == 1 else 1 / largest}
+    scale = {"input_min": lowest, "input_max": largest, "input_scale": 1.0 if largest == 1 else 1 / largest}
     layers, highest = [], 1
     for stage in range(draw.randint(1, 2)):
         maps, kernel, stride = draw.randint(1, 9), draw.choice([1, 3, (2, 3)]), draw.choice([1, 2, (1, 2)])

@@ -167,7 +167,7 @@ def bad(kind):
     elif "fractions" in kind:
         x, text = x * 0.5, "fractions|not integers"
     elif kind == "too large":
-        x, text = x * 9, "beyond the bound"
+        x, text = x * 9, "raise input_max to 9"
         net[0].weight.data.copy_(torch.ones_like(net[0].weight))
     return net, x, states, text
 
@@ -244,8 +244,8 @@ def operator_calls():
         "lif_membrane": (
             torch.ops.squat.lif_membrane, (x, beta, threshold, w_rec, rec_scale, u0, text_of(None, False), 6)
         ),
-        "integer_linear": (torch.ops.squat.integer_linear, (x, w_rec, torch.tensor(2**20))),
-        "integer_conv2d": (torch.ops.squat.integer_conv2d, (image, w_int, [2, 1], [1, 0], torch.tensor(99))),
+        "integer_linear": (torch.ops.squat.integer_linear, (x, w_rec, torch.tensor(2**20), -4, 4)),
+        "integer_conv2d": (torch.ops.squat.integer_conv2d, (image, w_int, [2, 1], [1, 0], torch.tensor(99), 0, 1)),
         "quantize_weight": (torch.ops.squat.quantize_weight, (w_int, torch.ones(4), 4, "channel", "mse", True)),
         "row_bound": (torch.ops.squat.row_bound, (w_int, 3, None)),
         "check_sums": (torch.ops.squat.check_sums, (image, torch.tensor(1))),

@@ -24,6 +24,12 @@ def check_int(name: str, value: Any, low: int, high: int | None = None, remedy: 
     return value
 
 
+def check_input_range(input_max: Any, input_min: Any) -> tuple[int, int]:
+    """Largest and smallest integer input, with 0 between them: silence, and what images are padded with."""
+    remedy = "-1 for spikes of -1, 0 and 1, 0 where no input is negative"
+    return check_int("input_max", input_max, 1), check_int("input_min", input_min, -(2**31), 0, remedy)
+
+
 def check_real(
     name: str,
     value: Any,

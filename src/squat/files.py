@@ -18,6 +18,7 @@ from torch import Tensor
 
 from squat.atomic import atomic_write
 from squat.checks import check_type
+from squat.foreign import foreign_format
 
 if TYPE_CHECKING:
     from squat.layers.sequential import Sequential
@@ -148,6 +149,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _document(path: Path, data: bytes) -> dict[str, Any]:
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(len(data) - 8, HEADER_LIMIT):
+        kind = foreign_format(path, data)
+        if kind is not None:
+            raise ValueError(f"{path}: not a file of squat.save but {kind}")
         raise ValueError(f"{path}: damaged or no safetensors file, its header is longer than the file; copy it again")
     try:
         header = json.loads(data[8 : 8 + length])
@@ -160,6 +164,10 @@ def _document(path: Path, data: bytes) -> dict[str, Any]:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: damaged, its description is not JSON ({error}); copy it again") from error
+    if isinstance(document, dict) and document.get("format") == "squat-integer":
+        raise ValueError(
+            f"{path}: holds an integer network; squat.integer.load, squat inspect and squat export read it"
+        )
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError(f"{path}: not a {FORMAT} file")
     if document.get("version") != VERSION:

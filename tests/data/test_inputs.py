@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from squat.data.inputs import Constant, Frames, PackedSpikes, pack_spikes
+from squat.data.inputs import Constant, Frames, PackedSpikes, pack_signs, pack_spikes
 
 
 def random_frames(*shape: int, high: int = 2) -> torch.Tensor:
@@ -22,6 +22,20 @@ def test_packed_spikes_unpack_to_the_frames(steps, shape):
     assert x.is_contiguous()
     assert (len(packed), packed.steps, packed.shape) == (6, steps, shape)
     assert packed.density() == pytest.approx(frames.float().mean().item())
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 3, 5)], ids=str)
+@pytest.mark.parametrize("steps", [1, 8, 13])
+def test_signed_spikes_unpack_to_the_frames(steps, shape):
+    frames = random_frames(6, steps, *shape, high=3).to(torch.int8) - 1
+    packed, chosen = pack_signs(frames), torch.tensor([5, 0, 0, 3])
+    x = packed.gather(chosen)
+    assert torch.equal(x, frames[chosen].transpose(0, 1).float())
+    assert x.is_contiguous()
+    assert torch.equal(packed.take(chosen).gather(torch.arange(4)), x)
+    assert (len(packed), packed.steps, packed.shape) == (6, steps, shape)
+    assert packed.nbytes == 2 * pack_spikes(frames).nbytes
+    assert packed.density() == pytest.approx((frames != 0).float().mean().item())
 
 
 @pytest.mark.parametrize("steps", [1, 8, 13])

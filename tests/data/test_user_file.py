@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from squat.data import load
-from squat.data.inputs import Frames, PackedSpikes
+from squat.data.inputs import Frames, PackedSpikes, SignedSpikes
 
 N = 20
 LABEL = np.arange(N) % 2
@@ -70,6 +70,25 @@ def test_dense_integers_stay_integers(write, kind):
     assert (data.input_max, data.input_scale) == (7, 0.125)
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.int64, np.float32])
+def test_signed_spikes_are_packed_and_come_back(write, kind):
+    x = np.random.default_rng(0).integers(-1, 2, (N, 5, 4)).astype(kind)
+    data = load(write(dense(x=x, split=np.zeros(N, int))))
+    assert isinstance(data.train.inputs, SignedSpikes)
+    assert (data.input_min, data.input_max, data.describe()["input_min"]) == (-1, 1, -1)
+    assert np.array_equal(data.train.batch(torch.arange(N))[0], x.swapaxes(0, 1))
+
+
+def test_signed_integers_stay_integers(write):
+    x = np.random.default_rng(0).integers(-128, 128, (N, 5, 2, 3, 4), dtype=np.int8)
+    x.flat[:2] = -128, 127
+    data = load(write(dense(x=x, split=np.zeros(N, int))))
+    assert isinstance(data.train.inputs, Frames)
+    assert (data.input_min, data.input_max) == (-128, 127)
+    assert np.array_equal(data.train.batch(torch.arange(N))[0], x.swapaxes(0, 1))
+    assert load(write(dense(x=-np.ones((N, 5, 4))))).input_max == 1
+
+
 def test_booleans_are_spikes(write):
     assert load(write(dense(x=np.ones((N, 4, 3), dtype=bool)))).input_max == 1
 
@@ -125,14 +144,18 @@ BAD = {
     "both": (dense() | events(), r"`x`: the file has .*; expected either dense `x`, or events"),
     "x axes": (
         dense(x=np.ones(N)),
-        r"`x`: dtype float64 and shape \(20,\); expected integers from 0 to 255 in \[",
+        r"`x`: dtype float64 and shape \(20,\); expected integers from 0 to 255, or .* in \[",
     ),
     "x text": (dense(x=np.full((N, 2, 2), b"a")), r"`x`: dtype .*; expected integers"),
     "x no steps": (dense(x=np.ones((N, 0, 3))), r"`x`: shape \(20, 0, 3\); expected .* no axis of length 0"),
     "x no samples": (dense(x=np.ones((0, 4, 3))), r"`x`: shape \(0, 4, 3\); expected .* no axis of length 0"),
     "x NaN": (dense(x=np.full((N, 2, 2), np.nan)), r"`x`: has NaN or infinity; expected integers"),
     "x infinite": (dense(x=np.full((N, 2, 2), np.inf)), r"`x`: has NaN or infinity"),
-    "x negative": (dense(x=np.full((N, 2, 2), -1)), r"`x`: values from -1 to -1; expected integers from 0 to 255"),
+    "x low": (dense(x=np.full((N, 2, 2), -129)), r"`x`: values from -129 to -129; expected .* or -128 to 127 where"),
+    "x signed and large": (
+        dense(x=np.tile([-1, 128], (N, 2, 1))),
+        r"`x`: values from -1 to 128; expected integers from 0 to 255, or -128 to 127 where some are negative,",
+    ),
     "x large": (dense(x=np.full((N, 2, 2), 256)), r"`x`: values from 256 to 256; expected integers from 0 to 255"),
     "x fractions": (dense(x=np.full((N, 2, 2), 0.5)), r"`x`: has values that are not whole; .* back as `input_scale`"),
     "label misnamed": (

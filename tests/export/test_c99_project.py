@@ -40,10 +40,13 @@ def network(bits, inputs=40, hidden=32, **options):
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory):
-    """Networks: recurrent, with a readout of membranes, images, maxima and a residual block, several states, sums."""
+    """Networks: recurrent, with a readout of membranes, signed spikes and bytes, images, maxima and more."""
     folder = tmp_path_factory.mktemp("projects")
     squat.export.c(network(4), folder / "recurrent", name="recurrent")
     squat.export.c(network(2, readout="mean_membrane"), folder / "membrane", name="membrane")
+    squat.export.c(network(4, input_min=-1), folder / "signs", name="signs")
+    audio = network(3, inputs=11, input_min=-128, input_max=127, input_scale=1 / 64)
+    squat.export.c(audio, folder / "audio", name="audio")
     stack = squat.Sequential(squat.Linear(9, 3, weight=squat.IntWeight(4)))
     squat.export.c(squat.lower(stack), folder / "sums", name="bool")  # no neurons; a name that C has another use for
     torch.manual_seed(0)
@@ -69,7 +72,7 @@ def projects(tmp_path_factory):
     return folder
 
 
-NAMES = ["recurrent", "membrane", "images", "maxima", "states", "sums"]
+NAMES = ["recurrent", "membrane", "signs", "audio", "images", "maxima", "states", "sums"]
 
 
 @needs("make", "cc")

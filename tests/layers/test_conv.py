@@ -35,7 +35,7 @@ def test_sums_are_exact(shape, bits, autocast):
 
 
 def test_bound_beyond_float32_runs_in_float64():
-    layer = Conv2d(1, 1, (1, 3), bias=False, weight=IntWeight(8, scale="max"), input_max=2**22)
+    layer = Conv2d(1, 1, (1, 3), bias=False, weight=IntWeight(8, scale="max"), input_max=2**22, input_min=-(2**22))
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([1.0, -1.0, 1 / 127]).reshape(1, 1, 1, 3))
     assert layer(torch.tensor([2.0**22, 2.0**22, 3.0]).reshape(1, 1, 1, 1, 3)).z.item() == 3.0

@@ -55,7 +55,7 @@ def test_float_layer_is_a_linear_map_of_the_scaled_input():
 @pytest.mark.parametrize("spec", SPECS, ids=repr)
 @pytest.mark.parametrize("bias", [True, False])
 def test_integer_layer_hands_on_exact_sums(spec, bias):
-    layer = Linear(50, 9, bias=bias, weight=spec, input_scale=0.5, input_max=3)
+    layer = Linear(50, 9, bias=bias, weight=spec, input_scale=0.5, input_max=3, input_min=-3)
     x = torch.randint(-3, 4, (7, 5, 50)).float()
     current = layer(x)
     w_int, scale = layer.eval().quantizer(layer.weight)
@@ -93,11 +93,11 @@ def test_sums_beyond_float32_run_in_float64_or_are_refused():
     bound = 2**30
     w_int = torch.full((1, 3), 127.0)
     inside = torch.tensor([[[2.0**20, -(2.0**20), 1.0]]])
-    assert integer_linear(inside, w_int, bound).item() == 127.0
+    assert integer_linear(inside, w_int, bound, -(2**20), 2**20).item() == 127.0
     odd = torch.tensor([[[2.0**20, 2.0**20, 1.0]]])
     with pytest.raises(ValueError, match=r"x: an integer sum .*does not fit float32.*fewer weight bits.*\.double\(\)"):
-        integer_linear(odd, w_int, bound)
-    assert integer_linear(odd, w_int.double(), bound).item() == 127 * (2**21 + 1)
+        integer_linear(odd, w_int, bound, 0, 2**20)
+    assert integer_linear(odd, w_int.double(), bound, 0, 2**20).item() == 127 * (2**21 + 1)
 
 
 def test_layer_switches_to_float64_by_its_bound():

@@ -44,7 +44,7 @@ def test_sums_equal_and_gradients_close(shape, largest, density, rng):
     results = []
     for name in ("rows", "dense"):
         with products(name) as choices:
-            z = integer_conv2d(x, w, stride, padding, 3 * largest * w[0].numel())
+            z = integer_conv2d(x, w, stride, padding, 3 * largest * w[0].numel(), -3, 3)
             g = torch.randn(z.shape, generator=torch.Generator().manual_seed(1))
             results.append((z.detach(), *torch.autograd.grad(z, (x, w), g)))
         assert [(choice.product, choice.chosen) for choice in choices] == [("forward", name), ("weight gradient", name)]
@@ -70,22 +70,27 @@ def test_the_choice_follows_the_density_and_the_length_of_stretches(rng):
 
 def test_what_has_no_entries(monkeypatch, rng):
     x = torch.ones(4, 1, 8, 8)
-    assert entries_of(x) == (1, 1.0)
-    assert entries_of(torch.zeros(4, 1, 8, 8)) == (0, 0.0)
+    assert entries_of(x) == (0, 1, 1.0)
+    assert entries_of(-3 * x) == (-3, 0, 1.0)
+    assert entries_of(torch.zeros(4, 1, 8, 8)) == (0, 0, 0.0)
     for other in (x.double(), x / 2, x * 2**15, x * float("nan"), x * float("inf")):
         assert entries_of(other) is None
     monkeypatch.setattr("squat.ops.convolution.MIN_SIZE", MIN_SIZE)
     assert entries_of(x) is None
 
 
-def test_the_bound_is_kept(rng):
+@pytest.mark.parametrize("product", ["rows", "dense"])
+def test_the_range_is_kept(rng, product):
     x = torch.zeros(4, 1, 8, 8)
     x[0, 0, 4, 4] = 9.0
     w = torch.ones(1, 1, 3, 3)
-    with products("rows"):
-        assert integer_conv2d(x, w, (1, 1), (1, 1), 9).max() == 9
-        with pytest.raises(ValueError, match="x: its products with the integer weights reach from 0 to 9, beyond the"):
-            integer_conv2d(x, w, (1, 1), (1, 1), 8)
+    with products(product):
+        assert integer_conv2d(x, w, (1, 1), (1, 1), 9, 0, 9).max() == 9
+        assert integer_conv2d(-x, w, (1, 1), (1, 1), 9, -9, 1).min() == -9
+        with pytest.raises(ValueError, match=r"x: values from 0 to 9, expected integers from 0 to 8.*input_max to 9,"):
+            integer_conv2d(x, w, (1, 1), (1, 1), 8, 0, 8)
+        with pytest.raises(ValueError, match=r"x: values from -9 to 0, expected .* -8 to 1.*; lower input_min to -9,"):
+            integer_conv2d(-x, w, (1, 1), (1, 1), 8, -8, 1)
 
 
 def test_gradients_do_not_depend_on_the_number_of_threads(rng):

@@ -153,4 +153,5 @@ def shape_of(dataset: Dataset) -> dict[str, Any]:
         "classes": dataset.classes,
         "input_scale": dataset.input_scale,
         "input_max": dataset.input_max,
+        "input_min": dataset.input_min,
     }

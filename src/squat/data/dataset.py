@@ -114,6 +114,7 @@ class Dataset:
         coverage: what binning left of the recordings; None where nothing was binned.
         options: options of the loader that fix what an input means, such as `steps` and `bin_ms`, defaults included;
             a network keeps those it was trained with.
+        input_min: smallest input value: 0, or negative for signed spikes and signed bytes.
 
     Example:
         >>> from squat.data import load
@@ -135,6 +136,7 @@ class Dataset:
     source: str
     coverage: Coverage | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    input_min: int = 0
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -201,6 +203,7 @@ class Dataset:
             "steps": self.steps,
             "input_shape": list(self.input_shape),
             "input_max": self.input_max,
+            "input_min": self.input_min,
             "input_scale": self.input_scale,
             "density": {part: round(split.inputs.density(), 6) for part, split in self.parts.items()},
             "bytes_in_memory": sum(split.inputs.nbytes for split in self.parts.values()),

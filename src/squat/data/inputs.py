@@ -1,8 +1,8 @@
 """How the inputs of many samples lie in memory, and how a batch of them is unpacked to float32 `[T, B, ...]`.
 
-Three layouts in memory, one interface: `Constant` (a still image, shown at every step), `Frames` (bytes per step) and
-`PackedSpikes` (one bit per step). `gather` sits on the training hot path, so each is a few torch calls. The fourth way,
-events that stay on disk, is `squat.data.stream.EventStream`.
+Four layouts in memory, one interface: `Constant` (a still image, shown at every step), `Frames` (bytes per step),
+`PackedSpikes` (one bit per step) and `SignedSpikes` (two). `gather` sits on the training hot path, so each is a few
+torch calls. The fifth way, events that stay on disk, is `squat.data.stream.EventStream`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class BytesInMemory(Inputs):
     """Inputs of `N` samples as bytes, the sample axis first.
 
     Args:
-        values: uint8, first axis the samples; what the other axes mean is the subclass's.
+        values: uint8 (int8, of signed inputs), first axis the samples; what the other axes mean is the subclass's.
         steps: number of time steps `T` that `gather` returns.
     """
 
@@ -99,7 +99,7 @@ class Constant(BytesInMemory):
 
 
 class Frames(BytesInMemory):
-    """One byte per cell: `values` uint8 `[N, T, *shape]`.
+    """One byte per cell: `values` uint8, or int8 for signed inputs, `[N, T, *shape]`.
 
     Example:
         >>> Frames(torch.arange(6, dtype=torch.uint8).view(1, 3, 2), steps=3).gather(torch.tensor([0])).tolist()
@@ -159,6 +159,48 @@ class PackedSpikes(BytesInMemory):
         return PackedSpikes(values, steps)
 
 
+@dataclass(frozen=True, eq=False)
+class SignedSpikes(Inputs):
+    """Spikes of -1, 0 and 1, two bits per cell: those that are 1, less those that are -1.
+
+    Args:
+        up, down: packed spikes of the same samples, steps and shape.
+
+    Example:
+        >>> spikes = pack_signs(torch.tensor([[[1, 0], [-1, 0]]]))
+        >>> spikes.gather(torch.tensor([0])).squeeze(1).tolist()
+        [[1.0, 0.0], [-1.0, 0.0]]
+    """
+
+    up: PackedSpikes
+    down: PackedSpikes
+
+    def __len__(self) -> int:
+        return len(self.up)
+
+    @property
+    def steps(self) -> int:  # type: ignore[override]
+        return self.up.steps
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.up.shape
+
+    def gather(self, indices: Tensor) -> Tensor:
+        return self.up.gather(indices).sub_(self.down.gather(indices))
+
+    def density(self) -> float:
+        return self.up.density() + self.down.density()
+
+    def take(self, indices: Tensor) -> Self:
+        """The same layout with only the samples `indices`, copied."""
+        return replace(self, up=self.up.take(indices), down=self.down.take(indices))
+
+    @property
+    def nbytes(self) -> int:
+        return self.up.nbytes + self.down.nbytes
+
+
 def _bit_masks(axes: int) -> Tensor:
     """1, 2, 4 ... 128 as uint8 along axis 1 of `axes` axes (along axis 0 if there is only one)."""
     masks = torch.tensor([1 << bit for bit in range(STEPS_PER_BYTE)], dtype=torch.uint8)
@@ -184,3 +226,8 @@ def pack_spikes(frames: Tensor) -> PackedSpikes:
         plane = frames[:, bit::STEPS_PER_BYTE] != 0
         packed[:, : plane.shape[1]] |= plane.to(torch.uint8) << bit
     return PackedSpikes(packed, steps)
+
+
+def pack_signs(frames: Tensor) -> SignedSpikes:
+    """Pack frames `[N, T, *shape]` of -1, 0 and 1 to two bits per cell, as `pack_spikes` does to one."""
+    return SignedSpikes(pack_spikes(frames > 0), pack_spikes(frames < 0))

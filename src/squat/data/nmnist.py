@@ -66,6 +66,7 @@ def load_nmnist(*, steps: int = 20, height: int = SIDE, layout: str = "flat", fo
         **cut(spikes, labels, fold_parts(labels, fold)),
         classes=10,
         input_max=1,
+        input_min=0,
         input_scale=1.0,
         description=f"Handwritten digits seen by an event camera, 2 x {height} x {height}, {steps} steps over "
         f"{WINDOW_US // 1000} ms, any event is 1.",

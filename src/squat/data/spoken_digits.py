@@ -102,6 +102,7 @@ def load_spoken_digits(
         **cut(spikes, recordings.label.long(), part),
         classes=10,
         input_max=1,
+        input_min=0,
         input_scale=1.0,
         description=f"Spoken digits as cochlear spikes: {channels} channels, steps of {bin_ms:g} ms, any spike is 1.",
         split_rule=SPLIT_RULES[split],

@@ -7,17 +7,19 @@ import torch
 from torch import Tensor
 
 from squat.checks import check_choice, check_int
-from squat.data.inputs import Constant, Frames, Inputs, pack_spikes
+from squat.data.inputs import Constant, Frames, Inputs, pack_signs, pack_spikes
 from squat.data.user_arrays import NUMBERS, UserFile
 
-LARGEST_INPUT = 255
+ACCEPTED = "integers from 0 to 255, or -128 to 127 where some are negative,"
 OVER_TIME = "[N, T, C] or [N, T, C, H, W]"
 STILL = "[N, C], [N, H, W] or [N, C, H, W]"
 LAYOUTS = (None, "flat", "image")
 
 
-def dense_inputs(file: UserFile, steps: int | None, layout: str | None) -> tuple[Inputs, int]:
-    """Inputs from `x`, one bit per cell of spikes over time, else one byte, and the largest value (at least 1).
+def dense_inputs(file: UserFile, steps: int | None, layout: str | None) -> tuple[Inputs, int, int]:
+    """Inputs from `x`, and their range, 0 and 1 within.
+
+    One bit per cell of spikes over time, two if they are signed, else one byte, signed where one is negative.
 
     Args:
         file: the user's.
@@ -25,27 +27,30 @@ def dense_inputs(file: UserFile, steps: int | None, layout: str | None) -> tuple
         layout: `"flat"` for images as flat features, `"image"` to insist on images, None for what the file holds.
     """
     shapes = OVER_TIME if steps is None else f"still samples, with the option `steps`, in {STILL}"
-    expected = f"integers from 0 to {LARGEST_INPUT} in {shapes}, no axis of length 0"
+    expected = f"{ACCEPTED} in {shapes}, no axis of length 0"
     x = file.array("x", NUMBERS, (2, 3, 4, 5), expected)
     if steps is None and x.ndim in (2, 4):
         way_out = f"the option `steps`, how many steps each sample is shown for, or samples over time in {OVER_TIME}"
         raise file.refuse("x", f"shape {x.shape}, as of still samples", way_out)
     if x.size == 0 or (steps is not None and x.ndim == 5):
         raise file.refuse("x", f"shape {x.shape}", expected)
-    low, high = x.min(), x.max()
-    if low < 0 or high > LARGEST_INPUT:
-        raise file.refuse("x", f"values from {low} to {high}", expected)
+    low, high = min(0, x.min().item()), max(1, x.max().item())
+    kind = np.dtype(np.int8 if low < 0 else np.uint8)
+    if low < np.iinfo(kind).min or high > np.iinfo(kind).max:
+        raise file.refuse("x", f"values from {x.min()} to {x.max()}", expected)
     if x.dtype.kind == "f" and not (np.rint(x) == x).all():
         way_out = "scale and round them, and give the factor back as `input_scale`"
         raise file.refuse("x", "has values that are not whole", f"{expected} ({way_out})")
-    values = torch.from_numpy(np.ascontiguousarray(x, dtype=np.uint8))
+    values = torch.from_numpy(np.ascontiguousarray(x, dtype=kind))
     frames = _laid_out(file, values, 2 if steps is None else 1, layout)
-    inputs: Inputs
+    return _kept(frames, steps, (int(low), int(high))), int(low), int(high)
+
+
+def _kept(frames: Tensor, steps: int | None, ends: tuple[int, int]) -> Inputs:
     if steps is not None:
-        inputs = Constant(frames, check_int("steps", steps, 1))
-    else:
-        inputs = pack_spikes(frames) if high <= 1 else Frames(frames, frames.shape[1])
-    return inputs, max(1, int(high))
+        return Constant(frames, check_int("steps", steps, 1))
+    pack = {(0, 1): pack_spikes, (-1, 1): pack_signs}.get(ends)
+    return Frames(frames, frames.shape[1]) if pack is None else pack(frames)
 
 
 def _laid_out(file: UserFile, values: Tensor, lead: int, layout: str | None) -> Tensor:

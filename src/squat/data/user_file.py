@@ -82,9 +82,9 @@ def load_user_file(
     if layout is not None and not dense:
         raise file.refuse("units", "events, with the option `layout`", "dense images, `x`")
     inputs: Inputs
-    covered, largest = None, 1
+    covered, smallest, largest = None, 0, 1
     if dense:
-        inputs, largest = dense_inputs(file, steps, layout)
+        inputs, smallest, largest = dense_inputs(file, steps, layout)
     else:
         inputs, covered = (_streamed if stream else _events)(file, _bins(file, steps, bin_ms))
     still = f"still samples, each shown at every one of {inputs.steps} steps" if isinstance(inputs, Constant) else ""
@@ -95,6 +95,7 @@ def load_user_file(
         **cut(inputs, labels, part),
         classes=classes,
         input_max=largest,
+        input_min=smallest,
         input_scale=float(file.scalar("input_scale", 1.0)),
         description=f"The user's own data, {still or ('dense' if dense else 'events')}."
         + (" They are read batch by batch." if stream else ""),

@@ -28,7 +28,7 @@ class Activity:
         connection_sparsity: share of weights that are 0 (NeuroBench).
         input_events: inputs that are not 0, recurrent spikes included.
         synaptic_operations: adds of a weight that is not 0 for an event (NeuroBench's effective ACs; MACs where inputs
-            are multiplied). A pooled or joined input of 3 spikes is 3 adds.
+            are multiplied). A pooled or joined input of 3 spikes is 3 adds, a spike of -1 one.
         dense_operations: the same if all inputs and weights counted, as in a network without spikes.
         multiplications: products of input values and weights (pixels); one step's worth where the input is constant.
         state_reads, state_writes: of one code each.
@@ -111,9 +111,9 @@ def _walk(net: IntegerNetwork, x: np.ndarray, result: Result) -> Iterator[tuple[
 
 def _activity(net: IntegerNetwork, layer: Layer, x: np.ndarray, codes: Codes | None, steps: int) -> Activity:
     samples, size = x.shape[1], layer.size
-    multiplied = layer is net.layers[0] and layer.input_max > 1
+    multiplied = layer is net.layers[0] and max(layer.input_max, -layer.input_min) > 1
     events = float((x != 0).sum()) / samples
-    amount = (x != 0 if multiplied else x).sum((0, 1), dtype=np.int64)
+    amount = (x != 0 if multiplied else np.abs(x)).sum((0, 1), dtype=np.int64)
     synaptic = float((amount * fan_out(layer, layer.weight)).sum()) / samples
     maxima = float(len(x) * size * (0 if layer.pool is None else math.prod(layer.pool.kernel_size) - 1))
     dense = float(fan_out(layer, np.ones_like(layer.weight)).sum()) * len(x)

@@ -113,7 +113,7 @@ def _run_states(
 
 def _is_binary(layer: Layer, first: int | None) -> bool:
     """Whether every input is a spike or none."""
-    return first is not None or layer.input_max == 1
+    return first is not None or layer.takes_spikes
 
 
 @lru_cache(maxsize=64)

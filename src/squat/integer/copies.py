@@ -44,6 +44,7 @@ def copy_weighted(
     layer = Layer(
         name, shape, weight, quantizer.spec.bits, module.input_max, recurrent=None, input_unit=1,
         recurrent_unit=1, stride=stride, padding=padding, neurons=None, weight_shift=weight_shift,
+        input_min=module.input_min,
     )  # fmt: skip
     if pool is not None:
         layer = replace(layer, pool=Pool(layer.sum_shape, pool.kernel_size, pool.stride, "max"))
@@ -82,7 +83,7 @@ def copy_recurrent(module: RLIF, name: str) -> Layer:
     w_rec = w_rec if module.recurrence == "full" else np.diag(w_rec[:, 0])
     layer = Layer(
         name, (module.in_features,), w_in, quantizer.spec.bits, module.input_max, w_rec, input_unit, recurrent_unit,
-        stride=(1, 1), padding=(0, 0), neurons=None, weight_shift=weight_shift,
+        stride=(1, 1), padding=(0, 0), neurons=None, weight_shift=weight_shift, input_min=module.input_min,
     )  # fmt: skip
     return replace(layer, neurons=_copy(module, joined.dtype, scale, bias, bound, layer))
 

@@ -110,21 +110,21 @@ def step(net: IntegerNetwork, x: Any, state: State | None, implementation: str) 
 
 
 def checked_input(net: IntegerNetwork, x: Any) -> np.ndarray:
-    """The input as bytes `[T or 1, B, *input_shape]`, one step if it is constant over time."""
-    array = np.asarray(x)
+    """The input as bytes `[T or 1, B, *input_shape]`, signed ones if it is, one step if it is constant over time."""
+    array, accepted = np.asarray(x), f"integers from {net.input_min} to {net.input_max}"
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"x: dtype {array.dtype}, expected integers from 0 to {net.input_max}")
+        raise TypeError(f"x: dtype {array.dtype}, expected {accepted}")
     if array.ndim != 2 + len(net.input_shape) or array.shape[2:] != net.input_shape or 0 in array.shape:
         shape = ", ".join(map(str, net.input_shape))
         raise ValueError(f"x: shape {array.shape}, expected [T, B, {shape}] with at least one step and one sample")
     if array.strides[0] == 0:
         array = array[:1]
     low, high = array.min(), array.max()
-    if not (low >= 0 and high <= net.input_max):
-        raise ValueError(f"x: values from {low:g} to {high:g}, expected integers from 0 to {net.input_max}")
-    values = np.ascontiguousarray(array).astype(np.uint8, copy=False)
+    if not (low >= net.input_min and high <= net.input_max):
+        raise ValueError(f"x: values from {low:g} to {high:g}, expected {accepted}")
+    values = np.ascontiguousarray(array).astype(np.int8 if net.input_min else np.uint8, copy=False)
     if array.dtype.kind == "f" and not np.array_equal(values, array):
-        raise ValueError(f"x: got fractions, expected integers from 0 to {net.input_max}")
+        raise ValueError(f"x: got fractions, expected {accepted}")
     return values
 
 

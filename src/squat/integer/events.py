@@ -9,22 +9,27 @@ import numpy as np
 from squat.checks import check_int
 
 
-def event_steps(times: Any, units: Any, steps: int, channels: int) -> np.ndarray:
-    """One sample's events as bytes `[steps, 1, channels]`; several events of a unit in a step are one spike.
+def event_steps(times: Any, units: Any, steps: int, channels: int, signs: Any = None) -> np.ndarray:
+    """One sample's events as bytes `[steps, 1, channels]`; several equal events of a unit in a step are one spike.
+
+    With signs the bytes are int8: -1, 0 or 1. A unit that has events of both signs in a step is 0: they cancel.
 
     Args:
         times: integers `[E]`, the time step of each event, in rising order.
         units: integers `[E]`, its input.
         steps: number of time steps.
         channels: number of inputs.
+        signs: 1 or -1 `[E]` for each event, or None where all count 1.
 
     Raises:
         TypeError: for other than integers.
-        ValueError: for lists of different lengths, unsorted times, and times or units out of range.
+        ValueError: for lists of different lengths, unsorted times, times or units out of range, and other signs.
 
     Example:
         >>> event_steps([0, 0, 2], [1, 3, 0], steps=3, channels=4)[:, 0].tolist()
         [[0, 1, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]]
+        >>> event_steps([0, 0, 1, 1], [1, 0, 1, 1], steps=2, channels=2, signs=[-1, 1, 1, -1])[:, 0].tolist()
+        [[1, -1], [0, 0]]
     """
     check_int("steps", steps, 1)
     check_int("channels", channels, 1)
@@ -38,6 +43,19 @@ def event_steps(times: Any, units: Any, steps: int, channels: int) -> np.ndarray
         outside = np.flatnonzero((values < 0) | (values >= limit))
         if len(outside):
             raise ValueError(f"{name}: {values[outside[0]]} at event {outside[0]}, expected 0 to {limit - 1}")
+    if signs is None:
+        return _spikes(when, where, steps, channels)
+    sign = _integers("signs", signs)
+    if len(sign) != len(when):
+        raise ValueError(f"signs: {len(sign)} entries for {len(when)} times, expected one for each event")
+    other = np.flatnonzero(np.abs(sign) != 1)
+    if len(other):
+        raise ValueError(f"signs: {sign[other[0]]} at event {other[0]}, expected 1 or -1")
+    up, down = (_spikes(when[sign == kind], where[sign == kind], steps, channels) for kind in (1, -1))
+    return up.view(np.int8) - down.view(np.int8)
+
+
+def _spikes(when: np.ndarray, where: np.ndarray, steps: int, channels: int) -> np.ndarray:
     out = np.zeros((steps, 1, channels), np.uint8)
     out[when, 0, where] = 1
     return out

@@ -16,6 +16,7 @@ import numpy as np
 
 from squat.atomic import atomic_write
 from squat.checks import check_choice, check_int, check_type
+from squat.foreign import foreign_format
 from squat.integer.certificate import Certificate
 from squat.integer.joins import Join
 from squat.integer.network import IntegerNetwork, Part
@@ -135,6 +136,8 @@ def _fields_of(part: Any, prefix: str, arrays: Mapping[str, Any]) -> dict[str, A
                 for name, state in zip(part.names, value, strict=True)
             ]
         values[field.name] = list(value) if isinstance(value, tuple) else value
+    if not values.get("input_min", True):
+        del values["input_min"]  # so that files of unsigned networks are as they were before it
     return values
 
 
@@ -181,7 +184,7 @@ def _arguments(cls: type, tree: Any, tensors: dict[str, np.ndarray]) -> dict[str
     """The constructor's arguments, each of the type that its field holds."""
     tree = check_type(cls.__name__, tree, dict, "a JSON object")
     expected = {field.name for field in fields(cls)}
-    if set(tree) != expected:
+    if set(tree) | ({"input_min"} & expected) != expected:
         raise ValueError(f"{cls.__name__}: keys {sorted(tree)}, expected {sorted(expected)}")
     return {name: _value(cls, name, value, tensors) for name, value in tree.items()}
 
@@ -262,6 +265,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def _document(path: Path, data: bytes) -> dict[str, Any]:
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(len(data) - 8, HEADER_LIMIT):
+        kind = foreign_format(path, data)
+        if kind is not None:
+            raise ValueError(f"{path}: not a file of an integer network but {kind}")
         raise ValueError(f"{path}: damaged or no safetensors file, its header is longer than the file; copy it again")
     try:
         header = json.loads(data[8 : 8 + length])
@@ -269,6 +275,8 @@ def _document(path: Path, data: bytes) -> dict[str, Any]:
         document = json.loads(text) if isinstance(text, str) else None
     except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: damaged or no safetensors file, its header is not JSON ({error})") from error
+    if isinstance(document, dict) and document.get("format") == "squat-network":
+        raise ValueError(f"{path}: holds a trained network; squat.load reads it, squat lower makes integers of it")
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError(f"{path}: not a {FORMAT} file; squat lower writes one")
     if document.get("version") != VERSION:

@@ -155,7 +155,7 @@ class _Walk:
 
     def _weighted(self, module: Linear | Conv2d) -> None:
         name, count = self._name(), len(self.found)
-        self._check_input(module.input_max)
+        self._check_input(module)
         if module.weight_spec is None:
             self._object("its weights are float; train it with weight=IntWeight(bits)")
         if isinstance(module, Conv2d) and self.shape is None and not self.layers and not self.found:
@@ -191,7 +191,7 @@ class _Walk:
 
     def _recurrent(self, module: RLIF) -> None:
         count = len(self.found)
-        self._check_input(module.input_max)
+        self._check_input(module)
         if module.weight_spec is None:
             self._object("its weights are float; train it with weight=IntWeight(bits)")
         if not module.shared_scale:
@@ -258,9 +258,12 @@ class _Walk:
         for text in neuron_obstacles(neuron, self.at + 1 == len(self.modules)):
             self._object(text)
 
-    def _check_input(self, input_max: int) -> None:
+    def _check_input(self, module: Linear | Conv2d | RLIF) -> None:
+        input_max, input_min = module.input_max, module.input_min
         if input_max > 255:
             self._object(f"input_max={input_max}: inputs are bytes; scale them to 0..255")
+        elif input_min < -128 or (input_min < 0 and input_max > 127):
+            self._object(f"inputs from {input_min} to {input_max}: they are bytes; scale signed ones to -128..127")
         if self.largest is not None and self.largest > input_max:
             self._object(f"gets inputs of up to {self.largest}; train it with input_max={self.largest}")
 

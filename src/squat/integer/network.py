@@ -107,9 +107,19 @@ class IntegerNetwork:
         return self.layers[0].input_shape
 
     @property
+    def first(self) -> Layer:
+        """The layer that reads the input."""
+        return self.layers[0]  # type: ignore[return-value]
+
+    @property
     def input_max(self) -> int:
         """Largest input."""
-        return next(layer.input_max for layer in self.layers if isinstance(layer, Layer))
+        return self.first.input_max
+
+    @property
+    def input_min(self) -> int:
+        """Smallest input: 0, or negative where inputs are signed."""
+        return self.first.input_min
 
     @cached_property
     def largest(self) -> tuple[int, ...]:
@@ -148,8 +158,8 @@ class IntegerNetwork:
         """Run a batch of sequences, event by event.
 
         Args:
-            x: `[T, B, *input_shape]`, integers from 0 to `input_max` of any dtype. An input that is constant over time
-                (`np.broadcast_to`, or torch's `expand`: stride 0) is multiplied once.
+            x: `[T, B, *input_shape]`, integers from `input_min` to `input_max` of any dtype. An input that is constant
+                over time (`np.broadcast_to`, or torch's `expand`: stride 0) is multiplied once.
             state: the state that an earlier call returned, to continue its sequences.
             implementation: `"compiled"`, or `"numpy"`, the plain one that specifies it; both give equal results.
 
@@ -166,16 +176,17 @@ class IntegerNetwork:
         return run(self, x, state, implementation)
 
     def run_events(
-        self, times: Any, units: Any, steps: int, state: State | None = None, *, implementation: str = "compiled"
-    ) -> Result:
-        """Run one sample given as a list of events, `times` and `units` as in `squat.integer.events.event_steps`.
+        self, times: Any, units: Any, steps: int, state: State | None = None, *, signs: Any = None,
+        implementation: str = "compiled",
+    ) -> Result:  # fmt: skip
+        """Run one sample given as a list of events, described in `squat.integer.events.event_steps`.
 
         Raises:
             TypeError, ValueError: as there and as `run`.
         """
         from squat.integer.events import event_steps
 
-        x = event_steps(times, units, steps, math.prod(self.input_shape))
+        x = event_steps(times, units, steps, math.prod(self.input_shape), signs)
         return self.run(x.reshape(steps, 1, *self.input_shape), state, implementation=implementation)
 
     def step(self, x: Any, state: State | None = None, *, implementation: str = "compiled") -> Result:
@@ -267,6 +278,7 @@ class IntegerNetwork:
                 yield ", ".join(type(state).__name__ for state in part.states), None
             if part is not None:
                 for name, value in vars(part).items():
-                    if name in part.__dataclass_fields__ and name not in PARTS_OF_THEIR_OWN:
+                    known = name in part.__dataclass_fields__ and name not in PARTS_OF_THEIR_OWN
+                    if known and (name != "input_min" or value):  # so that unsigned networks keep their fingerprint
                         plain = not isinstance(value, np.ndarray)
                         yield (f"{name}={value!r}", None) if plain else (name, value)

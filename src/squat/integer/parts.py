@@ -120,7 +120,7 @@ class Layer:
         input_shape: `(in,)`, or `(C, H, W)` of a convolution.
         weight: int8 `[N, in]`, or `[C', C, rows, columns]` of a convolution.
         weight_bits: bits of a weight, recurrent ones included.
-        input_max: largest input; inputs are 0 to `input_max`.
+        input_max: largest input, at most 255; 127 where inputs are signed.
         recurrent: int8 `[N, N]`, postsynaptic first, or None. Of a convolution `[C', C', rows, columns]` of odd sizes,
             for the images of last spikes, padded with 0.
         input_unit, recurrent_unit: what a weight counts for in the sums; at least one of them is 1.
@@ -128,6 +128,7 @@ class Layer:
         neurons: the machine behind the sums, or None for a last layer whose sums are read out.
         weight_shift: int8 `[C]`, by how many bits each channel's sums are shifted, 0 to 7; None for none.
         pool: of kind `"max"`, over the sums of a convolution, before the neurons; or None.
+        input_min: smallest input: 0, or -128 to -1 where inputs are signed, bytes in two's complement.
     """
 
     name: str
@@ -143,10 +144,12 @@ class Layer:
     neurons: Neurons | States | None
     weight_shift: np.ndarray | None = None
     pool: Pool | None = None
+    input_min: int = 0
 
     def __post_init__(self) -> None:
         check_int("weight_bits", self.weight_bits, 2, 8)
-        check_int("input_max", self.input_max, 1, 255, "inputs are bytes")
+        check_int("input_min", self.input_min, -128, 0, "inputs are bytes")
+        check_int("input_max", self.input_max, 1, 127 if self.input_min else 255, "inputs are bytes")
         for name in ("input_unit", "recurrent_unit"):
             check_int(name, getattr(self, name), 1, 255)
         if self.is_convolution:
@@ -199,6 +202,17 @@ class Layer:
             accepted = {1, self.channels, self.size} if name.endswith("table") else {1, self.channels}
             if rows not in accepted:
                 raise ValueError(f"{self.name}: {rows} rows of {name}, expected {sorted(accepted)}")
+
+    @property
+    def input_bits(self) -> int:
+        """Bits of an input, of a signed one in two's complement."""
+        ends = (~self.input_min, self.input_max) if self.input_min else (0, self.input_max)
+        return max(end.bit_length() for end in ends) + (self.input_min < 0)
+
+    @property
+    def takes_spikes(self) -> bool:
+        """Whether every input is 0 or 1."""
+        return self.input_max == 1 and self.input_min == 0
 
     @property
     def is_convolution(self) -> bool:
@@ -256,11 +270,13 @@ class Layer:
 
     @cached_property
     def sum_range(self) -> np.ndarray:
-        """Lowest and highest synaptic sum of each channel, int64 `[C, 2]`; inputs and spikes are never negative."""
+        """Lowest and highest synaptic sum of each channel, int64 `[C, 2]`."""
         total = np.zeros((self.channels, 2), np.int64)
-        for weight, factor in zip(self.counted_weights(np.int64), (self.input_max, 1), strict=False):
-            rows = weight.reshape(self.channels, -1) * factor
-            total += np.stack((np.minimum(rows, 0).sum(1), np.maximum(rows, 0).sum(1)), axis=-1)
+        ends = ((self.input_min, self.input_max), (0, 1))
+        for weight, (lowest, highest) in zip(self.counted_weights(np.int64), ends, strict=False):
+            rows = weight.reshape(self.channels, -1)
+            sides = rows * lowest, rows * highest
+            total += np.stack((np.minimum(*sides).sum(1), np.maximum(*sides).sum(1)), axis=-1)
         return total
 
     def counted_weights(self, dtype: type) -> list[np.ndarray]:

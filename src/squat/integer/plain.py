@@ -20,7 +20,7 @@ def synaptic_sums(layer: Layer, x: np.ndarray, first: int | None) -> np.ndarray:
 
     Args:
         layer: whose weights.
-        x: bytes `[S, B, *input_shape]`.
+        x: bytes `[S, B, *input_shape]`, of a signed network's input int8.
         first: if None, `x` counts as it is; else codes from `first` on are spikes.
     """
     values = x.astype(np.float64) if first is None else (x >= first).astype(np.float64)

@@ -137,11 +137,11 @@ def _compare_sums(machine: IntegerNetwork, name: str, other: Implementation) -> 
     total = 0
     for index, layer in enumerate(machine.layers):
         if isinstance(layer, Layer):
-            largest = machine.largest[index - 1] if index else machine.input_max
+            ends = (machine.largest[index - 1], 0) if index else (machine.input_max, machine.input_min)
             # Maxima hide small sums, so those below a pool are compared by themselves too.
             for pooled in (True,) if layer.pool is None else (False, True):
                 part = layer if pooled else replace(layer, pool=None, neurons=None, recurrent=None)
-                compared, difference = compare_sums(part, other.sums(index, pooled), largest)
+                compared, difference = compare_sums(part, other.sums(index, pooled), *ends)
                 if difference:
                     raise NotEqual(f"not equal, in the {name}: {difference}")
                 total += compared

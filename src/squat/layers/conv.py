@@ -27,9 +27,10 @@ class Conv2d(WeightedLayer):
         bias: whether there is one per output channel.
         weight: an `IntWeight`, or None for float weights.
         input_scale: what one unit of the input is worth, > 0.
-        input_max: the largest absolute integer input.
+        input_max: the largest integer input.
         batch_norm: normalise the currents over time and batch, folded into the weights before they are quantized; see
             `squat.layers.BatchNorm`. The bias is added after it.
+        input_min: the smallest integer input: -1 for signed spikes, -128 for signed bytes.
 
     Raises:
         TypeError, ValueError: an argument is out of its range; in forward, see `WeightedLayer.forward`.
@@ -53,6 +54,7 @@ class Conv2d(WeightedLayer):
         input_scale: float = 1.0,
         input_max: int = 1,
         batch_norm: bool = False,
+        input_min: int = 0,
     ) -> None:
         self.axes = ("T", "B", "in_channels", "H", "W")
         self.in_channels = check_int("in_channels", in_channels, 1)
@@ -61,7 +63,13 @@ class Conv2d(WeightedLayer):
         self.stride = pair("stride", stride, 1)
         self.padding = pair("padding", padding, 0)
         super().__init__(
-            (out_channels, in_channels, *self.kernel_size), bias, weight, input_scale, input_max, batch_norm
+            (out_channels, in_channels, *self.kernel_size),
+            bias,
+            weight,
+            input_scale,
+            input_max,
+            batch_norm,
+            input_min,
         )
 
     def float_product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -71,13 +79,8 @@ class Conv2d(WeightedLayer):
 
     def integer_product(self, x: Tensor, w_int: Tensor, bound: int | Tensor) -> Tensor:
         """Convolution with the integer weights."""
-        z = integer_conv2d(x.flatten(0, 1), w_int, self.stride, self.padding, bound)
+        z = integer_conv2d(x.flatten(0, 1), w_int, self.stride, self.padding, bound, self.input_min, self.input_max)
         return z.unflatten(0, x.shape[:2])
-
-    @property
-    def checks_input(self) -> bool:
-        """No: strides may leave out pixels that no sum holds."""
-        return False
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values (pairs as lists)."""

@@ -18,9 +18,9 @@ class Linear(WeightedLayer):
 
     With float weights (`weight=None`) it returns the tensor `i [T, B, out_features]`. With integer weights it returns
     `Current(z, scale, bias, bound)` with the exact integer sums `z = x w_int^T`, which is worth the same
-    `i = z * scale + bias`, `scale = w_scale * input_scale`. Inputs are then integers: spikes, or pixels 0..255 with
-    `input_scale=1/255, input_max=255`. Weights are quantized once per forward; an input that is constant over time
-    (`x0.expand(T, B, in_features)`) is multiplied once.
+    `i = z * scale + bias`, `scale = w_scale * input_scale`. Inputs are then integers: spikes, spikes of -1, 0 and 1
+    with `input_min=-1`, or pixels 0..255 with `input_scale=1/255, input_max=255`. Weights are quantized once per
+    forward; an input that is constant over time (`x0.expand(T, B, in_features)`) is multiplied once.
 
     Args:
         in_features: inputs, >= 1.
@@ -28,9 +28,10 @@ class Linear(WeightedLayer):
         bias: whether there is one.
         weight: an `IntWeight`, or None for float weights.
         input_scale: what one unit of the input is worth, > 0.
-        input_max: the largest absolute integer input.
+        input_max: the largest integer input.
         batch_norm: normalise the currents over time and batch, folded into the weights before they are quantized; see
             `squat.layers.BatchNorm`. The bias is added after it.
+        input_min: the smallest integer input: -1 for signed spikes, -128 for signed bytes.
 
     Raises:
         TypeError, ValueError: an argument is out of its range; in forward, see `WeightedLayer.forward`.
@@ -54,11 +55,12 @@ class Linear(WeightedLayer):
         input_scale: float = 1.0,
         input_max: int = 1,
         batch_norm: bool = False,
+        input_min: int = 0,
     ) -> None:
         self.axes = ("T", "B", "in_features")
         self.in_features = check_int("in_features", in_features, 1)
         self.out_features = check_int("out_features", out_features, 1)
-        super().__init__((out_features, in_features), bias, weight, input_scale, input_max, batch_norm)
+        super().__init__((out_features, in_features), bias, weight, input_scale, input_max, batch_norm, input_min)
 
     def float_product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """`x W^T + b`."""
@@ -66,7 +68,7 @@ class Linear(WeightedLayer):
 
     def integer_product(self, x: Tensor, w_int: Tensor, bound: int | Tensor) -> Tensor:
         """`x w_int^T`."""
-        return integer_linear(x, w_int, bound)
+        return integer_linear(x, w_int, bound, self.input_min, self.input_max)
 
     def integer_layer(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, int]:
         """Integer input and recurrent weights, scale, bias and bound of the sums, of a layer with integer weights."""

@@ -76,8 +76,8 @@ class _Stage:
         """The plan in force, kept while nothing changes that it depends on; None where the layer has no such step."""
         product, neuron = self.product, self.neuron
         settings = (
-            product.input_scale, product.input_max, neuron.state_spec, neuron.reset, neuron.zero_reset, neuron.initial,
-            neuron.arithmetic, neuron.learn_beta,
+            product.input_scale, product.input_max, product.input_min, neuron.state_spec, neuron.reset,
+            neuron.zero_reset, neuron.initial, neuron.arithmetic, neuron.learn_beta,
         )  # fmt: skip
         if settings != self._settings or not all(watched.is_unchanged() for watched in self._watched):
             self._settings, self._watched, self._plan = settings, self._watch(), self._make()

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from squat.checks import check_int, check_real, check_type
+from squat.checks import check_input_range, check_real, check_type
 from squat.layers.batch_norm import BatchNorm
 from squat.layers.current import Current
 from squat.layers.dropout import Dropped
@@ -29,21 +29,22 @@ class WeightedLayer(nn.Module):
         bias: whether there is one; it stays float here, the neuron rounds it to its accumulator grid.
         weight: the weight spec, or None for float weights.
         input_scale: what one unit of the input is worth, > 0.
-        input_max: the largest absolute integer input, >= 1.
+        input_max: the largest integer input, >= 1.
         batch_norm: whether `squat.layers.BatchNorm` is folded into the weights and the bias.
+        input_min: the smallest integer input, <= 0.
     """
 
     axes: tuple[str, ...]
 
     def __init__(
         self, weight_shape: tuple[int, ...], bias: bool, weight: IntWeight | None, input_scale: float, input_max: int,
-        batch_norm: bool,
+        batch_norm: bool, input_min: int,
     ) -> None:  # fmt: skip
         super().__init__()
         check_type("bias", bias, bool, "True or False")
         check_type("batch_norm", batch_norm, bool, "True or False")
         self.input_scale = check_real("input_scale", input_scale, 0.0, open_low=True)
-        self.input_max = check_int("input_max", input_max, 1)
+        self.input_max, self.input_min = check_input_range(input_max, input_min)
         self.weight = nn.Parameter(torch.empty(weight_shape))
         self.bias = nn.Parameter(torch.empty(weight_shape[0])) if bias else None
         self.norm = BatchNorm(weight_shape[0]) if batch_norm else None
@@ -99,7 +100,7 @@ class WeightedLayer(nn.Module):
         """The product with every time step; weights are quantized once, a constant input is multiplied once.
 
         Args:
-            x: time first, any float dtype; for integer weights integer-valued with `|x| <= input_max`. Or what a
+            x: time first, any float dtype; for integer weights integers from `input_min` to `input_max`. Or what a
                 `Dropout` made of it.
 
         Returns:
@@ -107,7 +108,7 @@ class WeightedLayer(nn.Module):
 
         Raises:
             TypeError: `x` is no tensor.
-            ValueError: wrong number of axes, features or dtype; fractions or too large values for integer weights.
+            ValueError: wrong number of axes, features or dtype; fractions or values out of range for integer weights.
         """
         x, worth = x if isinstance(x, Dropped) else (x, 1.0)
         self._check_input(x)
@@ -149,7 +150,7 @@ class WeightedLayer(nn.Module):
 
     @property
     def checks_input(self) -> bool:
-        """Whether the product refuses NaN and infinity by itself: sums of integers do."""
+        """Whether the product refuses NaN and infinity by itself: that of integers does."""
         return self.quantizer is not None
 
     def _shared_config(self) -> dict[str, Any]:
@@ -159,6 +160,7 @@ class WeightedLayer(nn.Module):
             "input_scale": self.input_scale,
             "input_max": self.input_max,
             **({} if self.norm is None else {"batch_norm": True}),
+            **({"input_min": self.input_min} if self.input_min else {}),
         }
 
     def _float_current(self, x: Tensor, unit: float) -> Tensor:
@@ -177,7 +179,7 @@ class WeightedLayer(nn.Module):
         else:
             w_int, scale, bias, bound = self._remembered(
                 (self.weight, self.bias, quantizer.stored_scale(), *_tensors_of(self.norm)),
-                (self.input_scale, self.input_max),
+                (self.input_scale, self.input_max, self.input_min),
                 lambda: self.quantized(),
             )
         z = self.integer_product(x, w_int, bound)
@@ -199,7 +201,7 @@ class WeightedLayer(nn.Module):
         bias = self.folded_bias()
         bias = None if bias is None else bias.to(w_int.dtype)
         scale = scale if unit == 1.0 else scale * unit
-        return w_int, scale, bias, row_bound(w_int, self.input_max)
+        return w_int, scale, bias, row_bound(w_int, max(self.input_max, -self.input_min))
 
     def _check_input(self, x: Tensor) -> None:
         shape = f"[{', '.join(self.axes)}]"

@@ -118,7 +118,8 @@ def _dropout(config: NetworkConfig) -> list[nn.Module]:
 
 
 def _input(config: NetworkConfig, index: int) -> dict[str, Any]:
-    return {"input_scale": config.input_scale, "input_max": config.input_max} if index == 0 else {}
+    names = ("input_scale", "input_max", "input_min")
+    return {name: getattr(config, name) for name in names} if index == 0 else {}
 
 
 @torch.no_grad()

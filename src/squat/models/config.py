@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from squat.checks import check_choice, check_int, check_real, check_type
+from squat.checks import check_choice, check_input_range, check_int, check_real, check_type
 from squat.models.readout import READOUT_NAMES
 from squat.models.serial import decode_fields, encode_fields
 from squat.quant.spec import StateSpec, spec_from_json
@@ -14,7 +14,7 @@ from squat.surrogate import FastSigmoid, Surrogate, surrogate_from_json
 
 ARCHITECTURES = ("feedforward", "recurrent", "conv")
 RECURRENT_NEURONS = ("RLIF", "RCubaLIF", "RALIF")
-ADDED = ("neuron", "batch_norm", "dropout")
+ADDED = ("neuron", "batch_norm", "dropout", "input_min")
 """Fields that older configs do not have."""
 
 
@@ -55,6 +55,7 @@ class NetworkConfig:
             None for `"RLIF"`.
         batch_norm: batch normalisation of the hidden layers' currents, folded into their weights, for `"conv"` and
             `"feedforward"`.
+        input_min: smallest integer input, e.g. -1 for signed spikes.
         dropout: probability, in [0, 1), that an input of a layer behind the first is dropped for a sequence, for
             `"conv"` and `"feedforward"`.
 
@@ -94,6 +95,7 @@ class NetworkConfig:
     neuron: str | None = None
     batch_norm: bool = False
     dropout: float = 0.0
+    input_min: int = 0
 
     def __post_init__(self) -> None:
         check_choice("architecture", self.architecture, ARCHITECTURES)
@@ -106,7 +108,7 @@ class NetworkConfig:
             check_type(name, getattr(self, name), bool, "True or False")
         for name in ("input_scale", "input_gain", "recurrent_gain"):
             object.__setattr__(self, name, check_real(name, getattr(self, name), 0.0, open_low=True))
-        check_int("input_max", self.input_max, 1)
+        check_input_range(self.input_max, self.input_min)
         self._check_regularisation()
 
     def _check_shape(self) -> None:

@@ -160,6 +160,7 @@ class RALIF(_Adaptive, RLIF):
         recurrence: `"full"` or `"one_to_one"`, as for `RLIF`.
         input_scale: factor of integer inputs, as for `RLIF`.
         input_max: largest integer input, as for `RLIF`.
+        input_min: smallest integer input, as for `RLIF`.
         state, adaptation_state, reset, surrogate, learn_rho, learn_beta, learn_kappa, learn_threshold, ste, arithmetic,
             initial: as for `ALIF`.
 
@@ -192,6 +193,7 @@ class RALIF(_Adaptive, RLIF):
         recurrence: str = "full",
         input_scale: float = 1.0,
         input_max: int = 1,
+        input_min: int = 0,
         state: StateSpec | None = None,
         adaptation_state: StateSpec | str | None = "same",
         reset: str = "subtract",
@@ -206,8 +208,8 @@ class RALIF(_Adaptive, RLIF):
     ) -> None:
         super().__init__(
             in_features, features, beta, threshold, weight=weight, bias=bias, shared_scale=shared_scale,
-            recurrence=recurrence, input_scale=input_scale, input_max=input_max, state=state, reset=reset,
-            zero_reset="drop_input", surrogate=surrogate, learn_beta=learn_beta, learn_threshold=learn_threshold,
-            ste=ste, arithmetic=arithmetic, initial=initial,
+            recurrence=recurrence, input_scale=input_scale, input_max=input_max, input_min=input_min,
+            state=state, reset=reset, zero_reset="drop_input", surrogate=surrogate, learn_beta=learn_beta,
+            learn_threshold=learn_threshold, ste=ste, arithmetic=arithmetic, initial=initial,
         )  # fmt: skip
         self._set_adaptation(rho, kappa, learn_rho, learn_kappa, adaptation_state)

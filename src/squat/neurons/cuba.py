@@ -163,6 +163,7 @@ class RCubaLIF(_Cuba, RLIF):
         recurrence: `"full"` or `"one_to_one"`, as for `RLIF`.
         input_scale: factor of integer inputs, as for `RLIF`.
         input_max: largest integer input, as for `RLIF`.
+        input_min: smallest integer input, as for `RLIF`.
         state: spec of the membrane, or None for a float membrane.
         current_state: spec of the current, None for a float current, or `"same"` as the membrane's.
         reset, surrogate, learn_alpha, learn_beta, learn_threshold, ste, arithmetic, initial, as_published: as for
@@ -196,6 +197,7 @@ class RCubaLIF(_Cuba, RLIF):
         recurrence: str = "full",
         input_scale: float = 1.0,
         input_max: int = 1,
+        input_min: int = 0,
         state: StateSpec | None = None,
         current_state: StateSpec | str | None = "same",
         reset: str = "subtract",
@@ -210,8 +212,8 @@ class RCubaLIF(_Cuba, RLIF):
     ) -> None:
         super().__init__(
             in_features, features, beta, threshold, weight=weight, bias=bias, shared_scale=shared_scale,
-            recurrence=recurrence, input_scale=input_scale, input_max=input_max, state=state, reset=reset,
-            zero_reset="drop_input", surrogate=surrogate, learn_beta=learn_beta, learn_threshold=learn_threshold,
-            ste=ste, arithmetic=arithmetic, initial=initial,
+            recurrence=recurrence, input_scale=input_scale, input_max=input_max, input_min=input_min,
+            state=state, reset=reset, zero_reset="drop_input", surrogate=surrogate, learn_beta=learn_beta,
+            learn_threshold=learn_threshold, ste=ste, arithmetic=arithmetic, initial=initial,
         )  # fmt: skip
         self._set_current(alpha, learn_alpha, current_state, as_published)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from squat.checks import check_choice, check_int, check_real, check_type
+from squat.checks import check_choice, check_input_range, check_int, check_real, check_type
 from squat.neurons.base import check_sequence, is_constant, widened
 from squat.neurons.lif import DEFAULT_SURROGATE
 from squat.neurons.options import WithOptions
@@ -43,7 +43,8 @@ class RLIF(WithOptions, OwnWeights):
         shared_scale: one scale for input and recurrent weights; separate ones run under the float rule.
         input_scale: what one unit of the input is worth beside a spike of the layer itself; under the integer rule
             1/n or n with n an integer (1/255 for pixels; 4 lets recurrent weights use a four times finer grid).
-        input_max: the largest absolute integer input.
+        input_max: the largest integer input.
+        input_min: the smallest integer input, as for `squat.Linear`.
         recurrence: `"full"`, weights `[N, N]` from all to all, or `"one_to_one"`, `[N, 1]` (snnTorch's `V`).
         state, reset, zero_reset, surrogate, learn_beta, learn_threshold, ste, arithmetic, initial, refractory,
             reset_delay: as for `LIF`, but the zero reset drops the input by default, as in snnTorch's `RLeaky`.
@@ -73,6 +74,7 @@ class RLIF(WithOptions, OwnWeights):
         shared_scale: bool = True,
         input_scale: float = 1.0,
         input_max: int = 1,
+        input_min: int = 0,
         recurrence: str = "full",
         state: StateSpec | None = None,
         reset: str = "subtract",
@@ -97,7 +99,7 @@ class RLIF(WithOptions, OwnWeights):
             )
         self.shared_scale = check_type("shared_scale", shared_scale, bool, "True or False")
         self.input_scale = check_real("input_scale", input_scale, 0.0, open_low=True)
-        self.input_max = check_int("input_max", input_max, 1)
+        self.input_max, self.input_min = check_input_range(input_max, input_min)
         self.weight_in = nn.Parameter(torch.empty(features, in_features))
         self.recurrence = check_choice("recurrence", recurrence, ("full", "one_to_one"))
         self.weight_rec = nn.Parameter(torch.empty(features, features if recurrence == "full" else 1))
@@ -125,13 +127,14 @@ class RLIF(WithOptions, OwnWeights):
             "input_scale": self.input_scale,
             "input_max": self.input_max,
             "recurrence": self.recurrence,
+            **({"input_min": self.input_min} if self.input_min else {}),
         }
 
     def forward(self, x: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
         """Run the layer through a sequence.
 
         Args:
-            x: `[T, B, in_features]`; for integer weights integer-valued with `|x| <= input_max`.
+            x: `[T, B, in_features]`; for integer weights integer-valued, from `input_min` to `input_max`.
             state: the state that an earlier call returned, to continue a sequence.
 
         Returns:
@@ -173,7 +176,7 @@ class RLIF(WithOptions, OwnWeights):
 
     @property
     def checks_input(self) -> bool:
-        """Whether the product refuses NaN and infinity by itself: sums of integers do."""
+        """Whether the product refuses NaN and infinity by itself: that of integers does."""
         return self._spec is not None
 
     def _quantized_current(self, x: Tensor, integer: bool) -> tuple[Tensor, dict[str, Any]]:
@@ -184,10 +187,10 @@ class RLIF(WithOptions, OwnWeights):
             stored = [quantizer.stored_scale() for quantizer in self.quantizers]
             w_in, bound, options = self._remembered(
                 (self.weight_in, self.weight_rec, self.bias, *stored),
-                (integer, self.input_scale, self.input_max),
+                (integer, self.input_scale, self.input_max, self.input_min),
                 lambda: self._quantized(integer),
             )
-        z = integer_linear(x, w_in, bound).to(x.dtype)
+        z = integer_linear(x, w_in, bound, self.input_min, self.input_max).to(x.dtype)
         if integer:
             return z, options
         current = z * (options["scale_in"] * self.input_scale)
@@ -205,11 +208,12 @@ class RLIF(WithOptions, OwnWeights):
         w_rec = self._matrix(w_rec)
         input_units, spike_units = self._units() if integer else (1, 1)
         w_in = w_in * input_units if input_units != 1 else w_in.contiguous()
-        bound = row_bound(w_in, self.input_max)
+        largest = max(self.input_max, -self.input_min)
+        bound = row_bound(w_in, largest)
         if not integer:
             return w_in, bound, {"w_rec": w_rec, "scale_in": scale_in, "rec_scale": scale_rec}
         w_rec = w_rec * spike_units if spike_units != 1 else w_rec
-        total = row_bound(w_in, self.input_max, w_rec)
+        total = row_bound(w_in, largest, w_rec)
         scale = scale_in * min(self.input_scale, 1.0)
         options = {"w_rec": w_rec, "scale": scale, "bias": self.bias, "sum_bound": total, "exact": True}
         return w_in, bound, options

@@ -30,9 +30,10 @@ Pair = tuple[int, int]
 
 
 class Entries(NamedTuple):
-    """What a scan of images found: the largest magnitude, and the share of entries that are not 0."""
+    """What a scan of images found: the lowest (at most 0) and highest entry, and the share that is not 0."""
 
-    largest: int
+    low: int
+    high: int
     density: float
 
 
@@ -42,8 +43,8 @@ def entries_of(x: Tensor) -> Entries | None:
         return None
     use_torch_threads(x.numel())
     flat = x.detach().contiguous().view(-1).numpy()
-    count, largest, good = _scan(flat)
-    return Entries(int(largest), int(count) / flat.size) if good else None
+    count, low, high, good = _scan(flat)
+    return Entries(int(low), int(high), int(count) / flat.size) if good else None
 
 
 def add_kernels(
@@ -59,7 +60,7 @@ def add_kernels(
         padding: rows, columns; padded with 0.
         largest_sum: certain bound of the sums where no entry exceeds 1, `max over outputs of sum |w_int|`.
     """
-    bound = largest_sum * entries.largest
+    bound = largest_sum * max(-entries.low, entries.high)
     if bound >= 2**24 or not adds_rows(
         "forward", entries.density, max_density(w_int.shape[0], w_int.shape[3], stride[1])
     ):
@@ -104,18 +105,19 @@ def _by_column(w_int: Tensor, step: int) -> Tensor:
 
 @jit(parallel=True)
 def _scan(x):
-    """Number of entries that are not 0, largest magnitude, and whether all are integers below 2**15."""
+    """Number of entries that are not 0, lowest and highest (0 among them), and whether all are integers below 2**15."""
     tasks = 16
-    count, largest, wrong = np.zeros(tasks, np.int64), np.zeros(tasks, x.dtype), np.zeros(tasks, np.int64)
+    count, wrong = np.zeros(tasks, np.int64), np.zeros(tasks, np.int64)
+    low, high = np.zeros(tasks, x.dtype), np.zeros(tasks, x.dtype)
     for task in prange(tasks):
-        size, most, other = 0, x.dtype.type(0), 0
+        size, other, least, most = 0, 0, x.dtype.type(0), x.dtype.type(0)
         for k in range(x.size * task // tasks, x.size * (task + 1) // tasks):
-            value = abs(x[k])
+            value = x[k]
             size += value != 0
-            other += not (value == np.rint(value) and value < 2**15)
-            most = max(most, value)
-        count[task], largest[task], wrong[task] = size, most, other
-    return count.sum(), largest.max(), not wrong.any()
+            other += not (value == np.rint(value) and abs(value) < 2**15)
+            least, most = min(least, value), max(most, value)
+        count[task], low[task], high[task], wrong[task] = size, least, most, other
+    return count.sum(), low.min(), high.max(), not wrong.any()
 
 
 @jit

@@ -68,27 +68,21 @@ def differs(typingctx, row, at, value):
 
 
 @intrinsic
-def no_integers(typingctx, row, at, limit):
-    """One bit a lane: `row[at + lane]` is no integer, or above `limit` in magnitude, for a float row."""
+def no_integers(typingctx, row, at, low, high):
+    """One bit a lane: `row[at + lane]` is no integer, or none from `low` to `high`, for a float row."""
 
     def build(context, builder, signature, args):
         kind = signature.args[0]
         vector = ir.VectorType(context.get_value_type(kind.dtype), LANES)
         value = load(builder, pointer(context, builder, kind, args[0], args[1]), vector)
-        name = f"v{LANES}f{kind.dtype.bitwidth}"
-        whole, size = (
-            builder.call(
-                cgutils.get_or_insert_function(
-                    builder.module, ir.FunctionType(vector, [vector]), f"llvm.{function}.{name}"
-                ),
-                [value],
-            )
-            for function in ("trunc", "fabs")
-        )
-        fraction = builder.fcmp_unordered("!=", value, whole)
-        return _as_bits(builder, builder.or_(fraction, builder.fcmp_unordered(">", size, splat(builder, args[2]))))
+        name = f"llvm.trunc.v{LANES}f{kind.dtype.bitwidth}"
+        trunc = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]), name)
+        fraction = builder.fcmp_unordered("!=", value, builder.call(trunc, [value]))
+        below = builder.fcmp_unordered("<", value, splat(builder, args[2]))
+        above = builder.fcmp_unordered(">", value, splat(builder, args[3]))
+        return _as_bits(builder, builder.or_(fraction, builder.or_(below, above)))
 
-    return types.uint32(row, types.intp, row.dtype), build
+    return types.uint32(row, types.intp, row.dtype, row.dtype), build
 
 
 @intrinsic

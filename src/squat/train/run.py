@@ -100,7 +100,7 @@ def check_data(config: RunConfig, data: Dataset) -> None:
     data.require_labels()
     shape = tuple(data.input_shape)
     inputs: Any = shape if config.network.architecture == "conv" else shape[0] if len(shape) == 1 else shape
-    expected = {"inputs": inputs, "classes": data.classes, "input_max": data.input_max}
+    expected = {"inputs": inputs, "classes": data.classes, "input_max": data.input_max, "input_min": data.input_min}
     for name, value in expected.items():
         if getattr(config.network, name) != value:
             raise ValueError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from squat.atomic import atomic_folder
 from squat.checks import check_type
-from squat.export.c99.layout import EVENT_LIMIT, memory
+from squat.export.c99.layout import EVENT_LIMIT, largest_input, memory
 from squat.export.c99.tables import header, source
 from squat.export.c99.text import check_identifier
 from squat.export.c99.vectors import Vectors, default_inputs, make_vectors, vectors_header, vectors_source
@@ -100,17 +100,19 @@ def _selftest_header(name: str) -> str:
 
 
 def _example(net: IntegerNetwork, name: str) -> str:
-    if net.input_max > 1:
+    one = net.first.inputs == 1
+    if largest_input(net.first) > 1:
         declare = f"    static uint8_t input[{name.upper()}_INPUTS]; /* a constant image, here black */"
         before = "    (void)squat_hold(&memory.context, input);"
         step = "        (void)squat_step_held(&memory.context);"
     else:
-        declare = "    static const uint16_t events[] = {0U, 1U}; /* the inputs that spike in a step */"
-        before = "    squat_reset(&memory.context);"
-        step = "        (void)squat_step_events(&memory.context, events, 2U);"
-    if int(np.prod(net.input_shape)) == 1:
-        declare = declare.replace("{0U, 1U}", "{0U}")
-        step = step.replace("2U", "1U")
+        events, signs, count = ("{0U}", "{-1}", "1U") if one else ("{0U, 1U}", "{1, -1}", "2U")
+        declare = f"    static const uint16_t events[] = {events}; /* the inputs that spike in a step */"
+        before, call = "    squat_reset(&memory.context);", "squat_step_events(&memory.context, events"
+        if net.input_min:
+            declare += f"\n    static const int8_t signs[] = {signs};"
+            call = "squat_step_signed_events(&memory.context, events, signs"
+        step = f"        (void){call}, {count});"
     last = '    (void)printf("class %lu\\n", (unsigned long)squat_prediction(&memory.context));'
     if net.readout is None:
         last = '    (void)printf("10 steps done\\n");'

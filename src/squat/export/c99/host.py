@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from squat.export.c99.layout import largest_input
 from squat.export.c99.tables import definitions, header
 from squat.export.c99.text import check_identifier
-from squat.export.c99.vectors import runtime_inputs
+from squat.export.c99.vectors import bitmaps, runtime_inputs
 from squat.integer import IntegerNetwork, Layer
 from squat.integer.cuts import probe
 from squat.integer.engine import checked_input
@@ -26,7 +27,7 @@ from squat.integer.states_proof import JointStep
 from squat.integer.sums import Sums
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
-KINDS = ("SQUAT_BITMAPS", "SQUAT_BYTES", "SQUAT_CONSTANT")
+KINDS = ("SQUAT_BITMAPS", "SQUAT_BYTES", "SQUAT_CONSTANT", "SQUAT_SIGNS")
 
 
 class HostResult(NamedTuple):
@@ -83,7 +84,8 @@ class HostMachine:
         if not self._library.host_run(
             self._context, _address(inputs), ctypes.c_uint32(KINDS.index(kind)), *counts, *arrays
         ):
-            raise ValueError(f"x: the C program refused a value, expected integers from 0 to {net.input_max}")
+            accepted = f"integers from {net.input_min} to {net.input_max}"
+            raise ValueError(f"x: the C program refused a value, expected {accepted}")
         fired = _by_layer(spikes, [layer for layer, _ in machines])
         by_state = _by_layer(codes, with_states)
         if last.neurons is None:
@@ -139,11 +141,12 @@ class HostMachine:
         layer: Any = self.net.layers[index]
         shape = layer.output_shape if pooled else layer.sum_shape
         channels, positions = layer.channels, math.prod(shape[1:])
-        packed = isinstance(self.net.layers[index - 1], Layer) if index else self.net.input_max == 1
+        packed = isinstance(self.net.layers[index - 1], Layer) if index else largest_input(layer) == 1
+        signs = not index and packed and self.net.input_min < 0
 
         def sums(x: np.ndarray, spikes: np.ndarray) -> np.ndarray:
-            flat = x.reshape(len(x), -1)
-            inputs = np.packbits(flat > 0, axis=1, bitorder="little") if packed else np.ascontiguousarray(flat)
+            flat = np.ascontiguousarray(x.reshape(len(x), -1))
+            inputs = bitmaps(flat, signs) if packed else flat.view(np.uint8)
             recurrent = (
                 np.packbits(spikes, axis=1, bitorder="little") if spikes.size else np.zeros((len(x), 1), np.uint8)
             )
@@ -151,7 +154,7 @@ class HostMachine:
             counts = (ctypes.c_size_t(count) for count in (len(x), inputs.shape[1], recurrent.shape[1]))
             self._library.host_sums(
                 self._context, *(ctypes.c_uint32(value) for value in (index, positions, 0 if pooled else shape[2])),
-                ctypes.c_bool(packed), *counts,
+                ctypes.c_bool(packed), ctypes.c_bool(signs), *counts,
                 *(_address(array) for array in (inputs, recurrent, out)),
             )  # fmt: skip
             return out.swapaxes(1, 2)

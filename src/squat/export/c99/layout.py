@@ -48,6 +48,11 @@ def input_rows(layer: Layer) -> np.ndarray:
     return np.ascontiguousarray(layer.weight.reshape(layer.channels, -1).T)
 
 
+def largest_input(layer: Layer) -> int:
+    """The largest magnitude of an input: at 1 inputs are spikes, perhaps signed, and come as bits, else as bytes."""
+    return max(layer.input_max, -layer.input_min)
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a layer's codes and spikes begin, and how many of each position and place there are."""
@@ -98,17 +103,17 @@ def memory(net: IntegerNetwork) -> Memory:
         elif layer.neurons is not None:
             codes += sum(code_bytes(bits, outputs) for bits in layer.neurons.widths)
             spikes += -(-outputs // 8)
-    first = net.layers[0]
-    constant = net.input_max > 1 and isinstance(first, Layer)
+    first = net.first
+    bitmap = -(-first.inputs // 8)
     return Memory(
         places=tuple(places),
         codes=codes,
         spikes=spikes,
         before=max((-(-layer.size // 8) for layer in net.neuron_layers if layer.convolves_spikes), default=0),
-        input=-(-int(np.prod(net.input_shape)) // 8),
+        input=2 * bitmap if net.input_min else bitmap,
         sums=max(layer.channels for layer in net.layers if isinstance(layer, Layer)),
         part=max((layer.channels for layer in net.layers if isinstance(layer, Layer) and layer.pool), default=0),
-        held=int(np.prod(first.output_shape)) if constant else 0,
+        held=first.size if largest_input(first) > 1 else 0,
         output=net.last.size if net.last.neurons is None else 0,
         scores=net.last.size if net.readout is not None else 0,
     )

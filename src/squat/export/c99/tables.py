@@ -11,7 +11,7 @@ from squat.export.c99.layout import Memory, Place, code_bytes, input_rows, memor
 from squat.export.c99.text import array, braces, structure
 from squat.integer import IntegerNetwork, Join, Layer, Neurons, Pool
 from squat.integer.network import Part
-from squat.integer.parts import Shape
+from squat.integer.parts import ACCUMULATOR_LIMIT, Shape
 from squat.integer.states import States, SummedState
 
 SQUAT_NOTHING = -3
@@ -31,6 +31,7 @@ def header(net: IntegerNetwork, name: str) -> str:
 
 enum {{
     {upper}_INPUTS = {int(np.prod(net.input_shape))},
+    {upper}_INPUT_MIN = {net.input_min},
     {upper}_INPUT_MAX = {net.input_max}{classes}
 }};
 
@@ -88,7 +89,9 @@ def _layer(layer: Part, place: Place, network: str, index: int) -> tuple[list[st
     rows = packed_rows(input_rows(layer), bits)
     parts.append(array(f"{name}_weight", rows))
     fields |= {"weight": f"{name}_weight", "weight_bits": bits, "row_words": rows.shape[1]}
-    fields |= {name: getattr(layer, name) for name in ("input_max", "input_unit", "recurrent_unit")}
+    _check_bits(layer)
+    fields |= {name: getattr(layer, name) for name in ("input_bits", "input_unit", "recurrent_unit")}
+    fields["input_signed"] = layer.input_min < 0
     if layer.recurrent is not None:
         rows_by_spike = np.ascontiguousarray(layer.recurrent.reshape(layer.channels, -1).T)
         parts.append(array(f"{name}_recurrent", packed_rows(rows_by_spike, bits)))
@@ -109,6 +112,13 @@ def _layer(layer: Part, place: Place, network: str, index: int) -> tuple[list[st
         parts += make(layer.neurons, layer, place, name)
         fields["neurons"] = f"&{name}_neurons"
     return parts, fields
+
+
+def _check_bits(layer: Layer) -> None:
+    """Refuse sums that leave 32 bits where signed inputs are added bit by bit, though whole ones do not."""
+    rows = np.abs(layer.counted_weights(np.int64)[0].reshape(layer.channels, -1)).sum(1)
+    if layer.input_min and (int(rows.max()) << (layer.input_bits - 1)) >= ACCUMULATOR_LIMIT:
+        raise ValueError(f"layer {layer.name!r}: bits of signed inputs add up to more than 32 bits; use fewer inputs")
 
 
 def _windows(layer: Layer, name: str) -> Iterator[str]:
@@ -217,7 +227,8 @@ def _network(net: IntegerNetwork, need: Memory, name: str) -> Iterator[str]:
         "inputs": int(np.prod(net.input_shape)),
         "code_bytes": need.codes,
         "spike_bytes": need.spikes,
-        "input_max": net.input_max,
+        "input_min": str(net.input_min),
+        "input_max": str(net.input_max),
         "readout": f"SQUAT_{'NO_READOUT' if readout is None else readout.kind.upper()}",
     }
     for field in ("bias", "multiplier", "level"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from squat.export.c99.layout import largest_input
 from squat.export.c99.text import array, structure
 from squat.integer import IntegerNetwork, Result
 
@@ -19,7 +20,7 @@ class Vectors:
     """Inputs as the runtime takes them, and what came of them.
 
     Attributes:
-        kind: `"SQUAT_BITMAPS"`, `"SQUAT_BYTES"` or `"SQUAT_CONSTANT"`.
+        kind: `"SQUAT_BITMAPS"`, `"SQUAT_SIGNS"`, `"SQUAT_BYTES"` or `"SQUAT_CONSTANT"`.
         inputs: uint8 `[samples, frames, bytes]`.
         steps: time steps of a sample.
         checksum: CRC-32 of all codes (sums, of a last layer without neurons), step after step.
@@ -38,11 +39,12 @@ class Vectors:
 def default_inputs(net: IntegerNetwork) -> np.ndarray:
     """Random spikes, or constant random images, from a fixed seed: `[T, B, *input_shape]`."""
     generator = np.random.default_rng(0)
-    shape = (DEFAULT_SAMPLES, *net.input_shape)
-    if net.input_max > 1:
-        image = generator.integers(0, net.input_max + 1, shape, dtype=np.uint8)
+    shape, kind = (DEFAULT_SAMPLES, *net.input_shape), np.int8 if net.input_min else np.uint8
+    if largest_input(net.first) > 1:
+        image = generator.integers(net.input_min, net.input_max + 1, shape, dtype=kind)
         return np.broadcast_to(image, (DEFAULT_STEPS, *shape))
-    return (generator.random((DEFAULT_STEPS, *shape)) < DEFAULT_RATE).astype(np.uint8)
+    spikes = (generator.random((DEFAULT_STEPS, *shape)) < DEFAULT_RATE).astype(kind)
+    return spikes * generator.choice(np.array([-1, 1], np.int8), spikes.shape) if net.input_min else spikes
 
 
 def make_vectors(net: IntegerNetwork, x: Any) -> Vectors:
@@ -68,12 +70,20 @@ def make_vectors(net: IntegerNetwork, x: Any) -> Vectors:
 
 def runtime_inputs(net: IntegerNetwork, x: np.ndarray) -> tuple[str, np.ndarray]:
     """Inputs `[T, B, ...]` that `net.run` accepts, as the runtime takes them: kind, uint8 `[B, frames, bytes]`."""
-    constant = x.strides[0] == 0 and net.input_max > 1
+    spikes, signed = largest_input(net.first) == 1, net.input_min < 0
+    constant = x.strides[0] == 0 and not spikes
     frames = x[:1] if constant else x
-    flat = np.ascontiguousarray(np.moveaxis(frames.reshape(*frames.shape[:2], -1), 1, 0)).astype(np.uint8)
-    if net.input_max == 1:
-        return "SQUAT_BITMAPS", np.packbits(flat, axis=2, bitorder="little")
-    return ("SQUAT_CONSTANT" if constant else "SQUAT_BYTES"), flat
+    flat = np.ascontiguousarray(np.moveaxis(frames.reshape(*frames.shape[:2], -1), 1, 0))
+    if spikes:
+        return "SQUAT_SIGNS" if signed else "SQUAT_BITMAPS", bitmaps(flat, signed)
+    values = flat.astype(np.int8 if signed else np.uint8).view(np.uint8)
+    return "SQUAT_CONSTANT" if constant else "SQUAT_BYTES", values
+
+
+def bitmaps(values: np.ndarray, signed: bool) -> np.ndarray:
+    """A bitmap of the inputs `[..., N]` that are 1, then, of signed ones, another of those that are -1."""
+    planes = (values > 0, values < 0) if signed else (values > 0,)
+    return np.concatenate([np.packbits(plane, axis=-1, bitorder="little") for plane in planes], axis=-1)
 
 
 def checksum(net: IntegerNetwork, result: Result) -> int:

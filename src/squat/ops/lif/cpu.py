@@ -42,7 +42,8 @@ def forward_codes(
     if tables.integers is not None:
         good = True
         if input_bound is not None:
-            good = forward.integers_within(current.reshape(-1), current.dtype.type(integer_limit(input_bound, x.dtype)))
+            limit = current.dtype.type(integer_limit(input_bound, x.dtype))
+            good = forward.integers_within(current.reshape(-1), -limit, limit)
         forward.forward_integer(current, start, fresh, *ready.arguments, *written)
     else:
         good = bool(forward.forward_float(current, start, fresh, *ready.arguments, *written).all())

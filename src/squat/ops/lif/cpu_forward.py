@@ -37,17 +37,17 @@ BLOCK = 1024
 
 
 @jit(parallel=True)
-def integers_within(x, limit):
-    """Whether every entry of a flat array is an integer of at most `limit` in magnitude."""
+def integers_within(x, low, high):
+    """Whether every entry of a flat array is an integer from `low` to `high`."""
     tasks = (x.size + BLOCK - 1) // BLOCK
     good = np.ones(tasks, np.bool_)
     for task in prange(tasks):
         start, stop, wrong = task * BLOCK, min((task + 1) * BLOCK, x.size), np.uint32(0)
         whole = start + (stop - start) // LANES * LANES
         for n in range(start, whole, LANES):
-            wrong |= no_integers(x, n, limit)
+            wrong |= no_integers(x, n, low, high)
         for n in range(whole, stop):
-            wrong |= np.uint32(not (abs(x[n]) <= limit and np.trunc(x[n]) == x[n]))
+            wrong |= np.uint32(not (low <= x[n] <= high and np.trunc(x[n]) == x[n]))
         good[task] = wrong == 0
     return good.all()
 

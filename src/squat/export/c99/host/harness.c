@@ -27,7 +27,7 @@ static void collect(const squat_context *context, uint8_t **codes, uint8_t **spi
     }
 }
 
-/* Samples of `steps` frames of `stride` bytes: bitmaps (kind 0), bytes (1), or one frame of bytes that stays (2).
+/* Samples of `steps` frames of `stride` bytes: of a kind of squat_vectors.h, in its order.
  * Writes codes [samples][steps][states and neurons], spikes [samples][steps][neurons], outputs [samples][steps][last size] of a last layer without
  * neurons, scores [samples][classes] and predictions [samples] where there is a readout. False for a refused input. */
 bool host_run(squat_context *context, const uint8_t *inputs, uint32_t kind, size_t samples, size_t steps,
@@ -47,6 +47,8 @@ bool host_run(squat_context *context, const uint8_t *inputs, uint32_t kind, size
                 squat_step_bitmap(context, input);
             } else if (kind == 2U) {
                 (void)squat_step_held(context);
+            } else if (kind == 3U) {
+                (void)squat_step_signs(context, input, &input[stride >> 1]);
             } else if (!squat_step_bytes(context, input)) {
                 return false;
             }
@@ -164,11 +166,11 @@ bool host_update_states(const squat_context *context, uint32_t layer_index, uint
     return good;
 }
 
-/* Synaptic sums of a layer for `rows` probes: `inputs` bits or bytes of input (`stride` bytes each), and `recurrent` spikes
+/* Synaptic sums of a layer for `rows` probes: `inputs` bits (of both signs, if `has_signs`) or bytes of input (`stride` bytes each), and `recurrent` spikes
  * (one bit for each neuron, `spike_stride` bytes each). With `columns`, the sums below a pool, `columns` of them a line.
  * Writes [rows][positions][channels]. False without memory. */
 bool host_sums(const squat_context *context, uint32_t layer_index, uint32_t positions, uint32_t columns, bool packed,
-               size_t rows, size_t stride, size_t spike_stride, const uint8_t *inputs, const uint8_t *recurrent,
+               bool has_signs, size_t rows, size_t stride, size_t spike_stride, const uint8_t *inputs, const uint8_t *recurrent,
                int32_t *out)
 {
     squat_layer layer = context->network->layers[layer_index];
@@ -185,7 +187,8 @@ bool host_sums(const squat_context *context, uint32_t layer_index, uint32_t posi
         layer.recurrent = NULL;
     }
     for (size_t row = 0U; (sums != NULL) && (row < rows); row++) {
-        const squat_input input = {&inputs[row * stride], packed};
+        const uint8_t *const data = &inputs[row * stride];
+        const squat_input input = {data, has_signs ? &data[stride >> 1] : NULL, packed};
         squat_adder adder = squat_new_adder(&layer, sums, context->part);
         squat_place place = squat_first_place(layer.window);
         for (uint32_t position = 0U; position < positions; position++) {

@@ -130,7 +130,7 @@ static void run_pool(const squat_context *context, const squat_layer *layer, squ
 /* What a layer gave in this step. */
 static squat_input output_of(const squat_context *context, const squat_layer *layer)
 {
-    const squat_input output = {&context->spikes[layer->spike_offset], layer->weight_bits != 0U};
+    const squat_input output = {&context->spikes[layer->spike_offset], NULL, layer->weight_bits != 0U};
     return output;
 }
 
@@ -246,15 +246,22 @@ void squat_reset(squat_context *context)
     context->started = false;
 }
 
-bool squat_step_events(squat_context *context, const uint16_t *events, uint32_t count)
+static bool are_inputs(const squat_context *context, const uint16_t *events, uint32_t count)
 {
-    const uint32_t inputs = context->network->inputs;
     for (uint32_t i = 0U; i < count; i++) {
-        if (events[i] >= inputs) {
+        if (events[i] >= context->network->inputs) {
             return false;
         }
     }
-    (void)memset(context->input, 0, (inputs + 7U) >> 3);
+    return true;
+}
+
+bool squat_step_events(squat_context *context, const uint16_t *events, uint32_t count)
+{
+    if (!are_inputs(context, events, count)) {
+        return false;
+    }
+    (void)memset(context->input, 0, (context->network->inputs + 7U) >> 3);
     for (uint32_t i = 0U; i < count; i++) {
         context->input[events[i] >> 3] |= (uint8_t)(1U << (events[i] & 7U));
     }
@@ -264,14 +271,45 @@ bool squat_step_events(squat_context *context, const uint16_t *events, uint32_t 
 
 void squat_step_bitmap(squat_context *context, const uint8_t *bitmap)
 {
-    const squat_input input = {bitmap, true};
+    const squat_input input = {bitmap, NULL, true};
     run(context, input, NULL);
+}
+
+bool squat_step_signed_events(squat_context *context, const uint16_t *events, const int8_t *signs, uint32_t count)
+{
+    const uint32_t bytes = (context->network->inputs + 7U) >> 3;
+    bool good = (context->network->input_min < 0) && are_inputs(context, events, count);
+    for (uint32_t i = 0U; good && (i < count); i++) {
+        good = (signs[i] == 1) || (signs[i] == -1);
+    }
+    if (good) {
+        (void)memset(context->input, 0, (size_t)bytes << 1);
+        for (uint32_t i = 0U; i < count; i++) {
+            uint8_t *const bitmap = (signs[i] > 0) ? context->input : &context->input[bytes];
+            bitmap[events[i] >> 3] |= (uint8_t)(1U << (events[i] & 7U));
+        }
+        good = squat_step_signs(context, context->input, &context->input[bytes]);
+    }
+    return good;
+}
+
+bool squat_step_signs(squat_context *context, const uint8_t *up, const uint8_t *down)
+{
+    const squat_input input = {up, down, true};
+    const bool good = context->network->input_min < 0;
+    if (good) {
+        run(context, input, NULL);
+    }
+    return good;
 }
 
 static bool in_range(const squat_network *network, const uint8_t *values)
 {
+    const int32_t sign = (network->input_min < 0) ? 128 : 256; /* from here on a byte is negative */
     for (uint32_t i = 0U; i < network->inputs; i++) {
-        if (values[i] > network->input_max) {
+        const int32_t byte = (int32_t)values[i];
+        const int32_t value = (byte < sign) ? byte : (byte - 256);
+        if ((value < network->input_min) || (value > network->input_max)) {
             return false;
         }
     }
@@ -280,7 +318,7 @@ static bool in_range(const squat_network *network, const uint8_t *values)
 
 bool squat_step_bytes(squat_context *context, const uint8_t *values)
 {
-    const squat_input input = {values, false};
+    const squat_input input = {values, NULL, false};
     const bool good = in_range(context->network, values);
     if (good) {
         run(context, input, NULL);
@@ -291,7 +329,7 @@ bool squat_step_bytes(squat_context *context, const uint8_t *values)
 bool squat_hold(squat_context *context, const uint8_t *values)
 {
     const squat_layer *const layer = context->network->layers;
-    const squat_input input = {values, false};
+    const squat_input input = {values, NULL, false};
     const bool good = (context->held != NULL) && in_range(context->network, values);
     if (good) {
         squat_adder adder = squat_new_adder(layer, context->held, context->part);
@@ -310,7 +348,7 @@ bool squat_hold(squat_context *context, const uint8_t *values)
 
 bool squat_step_held(squat_context *context)
 {
-    const squat_input none = {NULL, false};
+    const squat_input none = {NULL, NULL, false};
     const bool good = (context->held != NULL);
     if (good) {
         run(context, none, context->held);

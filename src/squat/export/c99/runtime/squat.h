@@ -113,10 +113,11 @@ typedef struct squat_layer {
     uint32_t row_words;
     uint32_t code_offset;    /* bytes before this layer's codes */
     uint32_t spike_offset;   /* bytes before this layer's spikes, or its values of several bits */
-    uint16_t input_max;
     uint16_t input_unit;     /* what a weight counts for in the sums */
     uint16_t recurrent_unit;
+    uint8_t input_bits;      /* bits of an input that is a byte, of a signed one in two's complement */
     uint8_t weight_bits;     /* as stored: 2, 4 or 8; 0 without weights */
+    bool input_signed;       /* the highest bit of an input counts negative */
     bool maximum;            /* pooling takes the largest value, not the sum */
 } squat_layer;
 
@@ -130,7 +131,8 @@ typedef struct {
     uint32_t inputs;
     uint32_t code_bytes;
     uint32_t spike_bytes;
-    uint16_t input_max;
+    int16_t input_min; /* 0, or negative where inputs are signed: bytes in two's complement */
+    int16_t input_max;
 } squat_network;
 
 /* Everything that changes. `NAME_init` of a generated network points it at that network's memory. */
@@ -139,7 +141,7 @@ typedef struct {
     uint8_t *codes;   /* packed codes, layer after layer */
     uint8_t *spikes;  /* one bit for each neuron (a byte for each pooled or joined value), layer after layer */
     uint8_t *before;  /* last spikes of a layer whose recurrence has a kernel, or NULL */
-    uint8_t *input;   /* one bit for each input */
+    uint8_t *input;   /* one bit for each input, then, of signed ones, another for those that are -1 */
     int32_t *sums;    /* of one position of the widest layer */
     int32_t *part;    /* of one position below a window of pooled sums, or NULL */
     int32_t *held;    /* sums of a constant input, or NULL where inputs are spikes */
@@ -158,11 +160,17 @@ bool squat_step_events(squat_context *context, const uint16_t *events, uint32_t 
 /* One time step from a bitmap of `inputs` bits, lowest bit of the first byte first; further bits count for nothing. */
 void squat_step_bitmap(squat_context *context, const uint8_t *bitmap);
 
-/* One time step from bytes, one for each input. False, and nothing changed, if one exceeds the network's input_max. */
+/* The same with signed inputs, -1, 0 or 1: events with a sign each, 1 or -1, or a bitmap of the inputs that are 1 and
+ * one of those that are -1. An input that is named with both signs is 0. False, and nothing changed, for another sign
+ * or an event out of range, or if the network's inputs are not signed. */
+bool squat_step_signed_events(squat_context *context, const uint16_t *events, const int8_t *signs, uint32_t count);
+bool squat_step_signs(squat_context *context, const uint8_t *up, const uint8_t *down);
+
+/* One time step from bytes, one for each input. False, and nothing changed, if one is out of the network's range. */
 bool squat_step_bytes(squat_context *context, const uint8_t *values);
 
 /* Constant inputs: `squat_hold` adds up the first layer's sums once, each `squat_step_held` is a time step with them.
- * False, and nothing changed, if a value exceeds input_max, or if the network has no room for it (inputs are spikes). */
+ * False, and nothing changed, if a value is out of range, or if the network has no room for it (inputs are spikes). */
 bool squat_hold(squat_context *context, const uint8_t *values);
 bool squat_step_held(squat_context *context);
 

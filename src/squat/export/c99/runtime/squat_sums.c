@@ -82,7 +82,7 @@ static void spread(const squat_adder *adder, const uint32_t lanes[4], uint32_t c
     const int32_t offset = (int32_t)(adder->count << packing.offset_bits);
     const uint32_t mask = (packing.lane_bits == 8U) ? 0xFFU : 0xFFFFU;
     const uint8_t *const shift = adder->layer->weight_shift;
-    const bool plain = (adder->factor == 1U) && (shift == NULL);
+    const bool plain = (adder->factor == 1U) && !adder->negative && (shift == NULL);
     int32_t *sum = &adder->sums[channel];
     const int32_t *const end = sum + count;
     uint32_t down = 0U;
@@ -92,6 +92,7 @@ static void spread(const squat_adder *adder, const uint32_t lanes[4], uint32_t c
         if (!plain) {
             const uint32_t up = (shift == NULL) ? 0U : shift[channel];
             part = squat_shifted(squat_times(part, adder->factor), up);
+            part = adder->negative ? -part : part;
             channel++;
         }
         *sum += part;
@@ -119,11 +120,12 @@ static void flush(squat_adder *adder)
     adder->count = 0U;
 }
 
-static void set_factor(squat_adder *adder, uint32_t factor)
+static void set_factor(squat_adder *adder, uint32_t factor, bool negative)
 {
-    if (factor != adder->factor) {
+    if ((factor != adder->factor) || (negative != adder->negative)) {
         flush(adder);
         adder->factor = factor;
+        adder->negative = negative;
     }
 }
 
@@ -226,19 +228,32 @@ squat_place squat_first_place(const squat_window *window)
     return place;
 }
 
+/* Adds the rows of the inputs below a position that have bit `plane` set. */
+static void add_bits(squat_adder *adder, squat_input input, const squat_place *place, uint32_t plane)
+{
+    const squat_layer *const layer = adder->layer;
+    if (layer->window != NULL) {
+        add_window(adder, layer->weight, layer->window, input, place, plane);
+    } else if (input.packed) {
+        add_spikes(adder, layer->weight, input.data, layer->inputs);
+    } else {
+        add_plane(adder, layer->weight, input.data, layer->inputs, plane);
+    }
+}
+
 static void add_input(squat_adder *adder, squat_input input, const squat_place *place)
 {
     const squat_layer *const layer = adder->layer;
-    const uint32_t largest = input.packed ? 1U : layer->input_max;
-    for (uint32_t plane = 0U; (largest >> plane) != 0U; plane++) {
-        set_factor(adder, (uint32_t)layer->input_unit << plane);
-        if (layer->window != NULL) {
-            add_window(adder, layer->weight, layer->window, input, place, plane);
-        } else if (input.packed) {
-            add_spikes(adder, layer->weight, input.data, layer->inputs);
-        } else {
-            add_plane(adder, layer->weight, input.data, layer->inputs, plane);
-        }
+    const uint32_t planes = input.packed ? 1U : layer->input_bits;
+    for (uint32_t plane = 0U; plane < planes; plane++) {
+        const bool sign = !input.packed && layer->input_signed && ((plane + 1U) == planes);
+        set_factor(adder, (uint32_t)layer->input_unit << plane, sign);
+        add_bits(adder, input, place, plane);
+    }
+    if (input.negative != NULL) {
+        const squat_input down = {input.negative, NULL, true};
+        set_factor(adder, layer->input_unit, true);
+        add_bits(adder, down, place, 0U);
     }
 }
 
@@ -279,6 +294,7 @@ squat_adder squat_new_adder(const squat_layer *layer, int32_t *sums, int32_t *pa
     adder.packing = packing_of(layer->weight_bits);
     adder.count = 0U;
     adder.factor = 1U;
+    adder.negative = false;
     adder.around = squat_first_place(layer->around);
     return adder;
 }
@@ -294,9 +310,9 @@ void squat_sum_position(squat_adder *adder, squat_input input, const squat_place
         add_input(adder, input, place);
     }
     if ((layer->recurrent != NULL) && (spikes != NULL)) {
-        set_factor(adder, layer->recurrent_unit);
+        set_factor(adder, layer->recurrent_unit, false);
         if (layer->around != NULL) {
-            const squat_input last = {spikes, true};
+            const squat_input last = {spikes, NULL, true};
             add_window(adder, layer->recurrent, layer->around, last, &adder->around, 0U);
             squat_move(&adder->around, layer->around);
         } else {

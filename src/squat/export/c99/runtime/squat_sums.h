@@ -20,6 +20,7 @@ typedef struct {
 /* What a layer reads: spikes as bits, or values as bytes. */
 typedef struct {
     const uint8_t *data;
+    const uint8_t *negative; /* bits of the inputs that are -1, where spikes are signed; else NULL */
     bool packed;
 } squat_input;
 
@@ -43,6 +44,7 @@ typedef struct {
     squat_packing packing;
     uint32_t count;
     uint32_t factor; /* what a weight counts for */
+    bool negative;   /* and whether that is taken off */
     squat_place around; /* where the kernel of a recurrence stands */
 } squat_adder;
 

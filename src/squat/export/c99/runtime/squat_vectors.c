@@ -51,6 +51,8 @@ bool squat_vector_step(squat_context *context, const squat_vectors *vectors, uin
     }
     if (vectors->kind == SQUAT_BITMAPS) {
         squat_step_bitmap(context, input);
+    } else if (vectors->kind == SQUAT_SIGNS) {
+        good = squat_step_signs(context, input, &input[vectors->stride >> 1]);
     } else if (vectors->kind == SQUAT_BYTES) {
         good = squat_step_bytes(context, input);
     } else {

@@ -7,7 +7,8 @@
 typedef enum {
     SQUAT_BITMAPS = 0, /* a bitmap for each step */
     SQUAT_BYTES,       /* a byte for each input and step */
-    SQUAT_CONSTANT     /* a byte for each input, the same at every step */
+    SQUAT_CONSTANT,    /* a byte for each input, the same at every step */
+    SQUAT_SIGNS        /* a bitmap of the inputs that are 1 and one of those that are -1 for each step */
 } squat_vectors_kind;
 
 typedef struct {
