@@ -123,3 +123,18 @@ def test_images_over_time_train_with_convolutions(squat, images, tmp_path):
     assert settings["config"]["network"]["architecture"] == "conv"
     assert settings["changed"] == {"hidden": ["16", "2"], "epochs": ["20", "1"], "batch_size": ["64", "7"]}
     assert "settings: plain defaults, since there is no preset of conv networks on" in result.stderr
+
+
+def test_the_binning_of_a_config_holds_for_other_data_and_is_said(tmp_path):
+    events = {"offsets": np.arange(21) * 2, "time_unit_s": 1e-3, "channels": 3, "label": np.arange(20) % 2}
+    for name in ("one", "two"):
+        np.savez(tmp_path / f"{name}.npz", times=np.tile([0, 25], 20), units=np.tile([0, 2], 20), **events)
+    first, second = (str(tmp_path / f"{name}.npz") for name in ("one", "two"))
+    options = {"bin_ms": 5.0, "steps": 8, "whole": False}
+    run = RunConfig(DataConfig(first, options), NetworkConfig("recurrent", inputs=3, classes=2))
+    (tmp_path / "config.json").write_text(json.dumps(run.to_json()))
+    found = settle(tmp_path / "config.json", second, {}, NOTHING)
+    assert (found.run.data, found.data.steps) == (DataConfig(second, {"bin_ms": 5.0, "steps": 8}), 8)
+    assert f"training: {second} (bin_ms=5.0, steps=8), 8 steps" in str(found)
+    found = settle(tmp_path / "config.json", second, {"steps": 6}, NOTHING)
+    assert found.run.data == DataConfig(second, {"bin_ms": 5.0, "steps": 6})

@@ -11,7 +11,7 @@ import typer
 
 from squat.cli import output, specs
 from squat.cli.chosen import say_notes
-from squat.cli.networks import changed_data, check_form, shape_of
+from squat.cli.networks import changed_data, check_form, data_in_words, shape_of
 from squat.cli.report import figures, numbers, print_files, print_results, print_verdicts
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def ablate(
     if is_demo:
         output.say(DEMO_NOTE)
     output.say(f"results folder: {place}")
+    output.say(f"data: {data_in_words(experiment.base.data)}")
     say_notes(load(experiment.base.data.name, **experiment.base.data.arguments))
     summary = ablation.run(experiment, place, options)
     _show(place, summary.message, is_demo, as_json)

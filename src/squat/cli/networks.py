@@ -114,6 +114,12 @@ def changed_data(config: DataConfig, name: str | None, options: dict[str, Any]) 
     return DataConfig(name, options)
 
 
+def data_in_words(config: DataConfig) -> str:
+    """Name and options of data."""
+    options = ", ".join(f"{key}={value}" for key, value in config.arguments.items())
+    return f"{config.name} ({options})" if options else config.name
+
+
 def has_images(dataset: Dataset) -> bool:
     """Whether a step is an image `[C, H, W]`, not flat features `[C]`."""
     return len(dataset.input_shape) > 1
