@@ -103,9 +103,9 @@ def _convolutional(draw, lowest, largest):
             layers.append(MaxPool2d(draw.choice([2, (1, 2)]), draw.choice([None, 1])))
         if draw.random() < 0.3 and weight.granularity != "shift":
             options = {"weight": weight, "bias": _coin(draw), **_neuron(draw)}
-            layers.append(squat.ConvRLIF(maps, draw.choice([1, 3, (3, 1)]), draw.uniform(0.3, 1.0), **options))
+            layers.append(squat.ConvRLIF(maps, draw.choice([1, 3, (3, 1)]), _image_beta(draw, maps), **options))
         else:
-            layers.append(_elementwise(draw, draw.uniform(0.3, 1.0)))
+            layers.append(_elementwise(draw, _image_beta(draw, maps)))
         channels, highest = maps, 1
         if stage == 0 and _coin(draw) and min(_shape_behind(layers, shape)[1:]) > 1:
             layers.append(draw.choice([SumPool2d, SumPool2d, MaxPool2d])(2))
@@ -186,6 +186,12 @@ def _weight(draw):
 
 def _beta(draw, features):
     return torch.rand(features) if draw.random() < 0.2 else draw.uniform(0.3, 1.0)
+
+
+def _image_beta(draw, channels):
+    """One decay, or one per channel."""
+    beta = draw.uniform(0.3, 1.0)
+    return beta if int(1000 * beta) % 3 else torch.linspace(0.3, beta, channels).reshape(-1, 1, 1)
 
 
 def _coin(draw):

@@ -25,7 +25,7 @@ CHANGES = {
     "weight spec": lambda net: net[0].set_weight_spec(squat.IntWeight(3, "channel")),
     "float weights": lambda net: net[0].set_weight_spec(None),
     "state spec": lambda net: net[-1].set_state_spec(squat.Uniform(3)),
-    "threshold": lambda net: [n.threshold.mul_(0.5) for n in net.layers if hasattr(n, "threshold")],
+    "threshold": lambda net: [halve(n) for n in net.layers if hasattr(n, "threshold")],
     "decay": lambda net: [p.sub_(0.4) for name, p in net.named_parameters() if "beta" in name],
     "scale": lambda net: [b.mul_(1.3) for name, b in net.named_buffers() if name.endswith("scale")],
     "float64": lambda net: net.double(),
@@ -44,6 +44,13 @@ def network(architecture, learned):
 def spikes(net):
     shape = (2, 6, 6) if isinstance(net[0], squat.Conv2d) else (12,)
     return (torch.rand(6, 2, *shape, generator=torch.Generator().manual_seed(1)) < 0.4).float()
+
+
+def halve(neuron):
+    if neuron.learn_threshold:
+        neuron.threshold = neuron.threshold / 2
+    else:
+        neuron.threshold.mul_(0.5)
 
 
 def optimizer_step(net):

@@ -58,11 +58,12 @@ def test_gradients_are_those_of_snntorch():
         (net.lif1.beta, ours[1].beta),
         (net.fc2.weight, ours[2].weight),
         (net.lif2.beta, ours[3].beta),
-        (net.lif2.threshold, ours[3].threshold),
     ]
-    for theirs, mine in pairs:
-        error = (theirs.grad.flatten() - mine.grad.flatten()).abs().max()
-        assert float(error) <= 1e-4 * float(theirs.grad.abs().max()), (error, theirs.grad)
+    gradients = [(theirs.grad, mine.grad) for theirs, mine in pairs]
+    gradients.append((net.lif2.threshold.grad * net.lif2.threshold.detach(), ours[3].log_threshold.grad))
+    for expected, mine in gradients:
+        error = (expected.flatten() - mine.flatten()).abs().max()
+        assert float(error) <= 1e-4 * float(expected.abs().max()), (error, expected)
 
 
 def test_the_same_module_again_needs_no_reset_between():
@@ -76,14 +77,12 @@ def test_the_same_module_again_needs_no_reset_between():
     assert net.training
 
 
-def test_beta_of_an_image_needs_its_shape():
+def test_beta_of_channels_stays_one_for_each():
     theirs = nn.Sequential(nn.Conv2d(1, 2, 3), snntorch.Leaky(torch.rand(2, 1, 1), threshold=0.3, init_hidden=True))
     x = spikes(9, 4, 1, 6, 6)
-    ours = squat.from_snntorch(theirs, x[0])
-    assert ours[1].beta.shape == (32,)
-    assert compare(theirs, ours, x).rows[0].given_inputs == 0.0
-    with pytest.raises(ValueError, match=r"decays of shape \(2, 1, 1\).*pass an example input"):
-        squat.from_snntorch(theirs)
+    for ours in (squat.from_snntorch(theirs, x[0]), squat.from_snntorch(theirs)):
+        assert torch.equal(ours[1].beta, theirs[1].beta)
+        assert compare(theirs, ours, x).rows[0].given_inputs == 0.0
 
 
 def test_average_pooling_of_spikes_becomes_sums():
@@ -401,7 +400,10 @@ def test_two_heads_are_refused_with_the_way_out():
 OPTIONS = [
     ({"graded_spikes_factor": 2.0}, "graded_spikes_factor other than 1: spikes are 0 or 1"),
     ({"learn_graded_spikes_factor": True}, "graded_spikes_factor other than 1"),
-    ({"threshold": torch.tensor([1.0, 2.0])}, "2 thresholds: expected one for the layer"),
+    (
+        {"threshold": torch.tensor([1.0, 2.0]), "state_quant": squat.compat.state_quant(4)},
+        "2 thresholds with a state_quant: expected one threshold",
+    ),
     ({"surrogate_disable": True}, "its surrogate gradient SpikingNeuron has no counterpart"),
 ]
 

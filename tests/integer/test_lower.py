@@ -83,7 +83,10 @@ CASES = [
     ([linear(input_max=300), lif()], r"layer 0 \(Linear\): input_max=300: inputs are bytes; scale them to 0..255"),
     ([squat.Conv2d(1, 1, 1, weight=WEIGHT), lif()], r"needs the size of its images; pass input_shape=\(C, H, W\)"),
     ([linear(), lif(), linear(5)], r"layer 2 \(Linear\): takes 5 inputs, but gets 2"),
-    ([linear(), lif(beta=[0.1, 0.2, 0.3])], r"beta has 3 decays for 2 neurons; give one, or one for each"),
+    (
+        [linear(), lif(beta=[0.1, 0.2, 0.3])],
+        r"beta: 3 values of shape \(3,\) for an input of 2 neurons \(2,\); expected one",
+    ),
     ([linear(), lif(threshold=1e9)], r"accumulator of .* expected less than 2\*\*31"),
     ([linear(), nn.Flatten(), lif()], r"layer 0 \(Linear\): is followed by no neuron"),
     ([linear(), MaxPool2d(2), lif()], r"layer 0 \(Linear\): is followed by no neuron"),
@@ -97,7 +100,7 @@ CASES = [
     ),
     (
         [linear(3, 257), lif(beta=[0.5] * 257, state=squat.Uniform(8))],
-        r"257 decays need as many tables of 256 entries, at most 65536.*one beta, or fewer state bits",
+        r"257 decays need as many tables of 256 entries, at most 65536.*one beta, one per channel, or fewer state bits",
     ),
 ]
 

@@ -49,9 +49,9 @@ def test_one_beta_of_many_outside_its_range(make, bad):
 
 
 def test_wrong_number_of_betas():
-    with pytest.raises(ValueError, match=r"beta: 3 decays for an input of 5 neurons"):
+    with pytest.raises(ValueError, match=r"beta: 3 values of shape \(3,\) for an input of 5 neurons \(5,\)"):
         squat.LIF([0.9, 0.8, 0.7])(torch.zeros(2, 2, 5))
-    with pytest.raises(ValueError, match=r"beta: 3 decays, expected one, or one for each of 5 features"):
+    with pytest.raises(ValueError, match=r"beta: 3 values of shape \(3,\) for an input of 5 neurons \(5,\)"):
         squat.RLIF(4, 5, [0.9, 0.8, 0.7])
 
 
@@ -178,11 +178,17 @@ def test_foreign_state():
         squat.Sequential(torch.relu)
 
 
-def test_threshold_trained_away():
-    neuron = squat.LIF(learn_threshold=True)
-    with torch.no_grad():
-        neuron.threshold.fill_(-0.25)
+def test_thresholds_that_were_written_over():
+    neuron = squat.LIF()
+    neuron.threshold.fill_(-0.25)
     with pytest.raises(ValueError, match=r"threshold=-0.25 after training: expected a number > 0"):
+        neuron(torch.zeros(2, 2, 3))
+    neuron = squat.LIF(learn_threshold=True)
+    with pytest.raises(ValueError, match=r"threshold=-0.25: expected a finite number > 0"):
+        neuron.threshold = -0.25
+    with torch.no_grad():
+        neuron.log_threshold.fill_(math.nan)
+    with pytest.raises(ValueError, match=r"threshold=nan after training: expected a number > 0"):
         neuron(torch.zeros(2, 2, 3))
 
 

@@ -95,8 +95,7 @@ def test_learned_decay_as_a_sigmoid():
 def test_levels_follow_a_learned_threshold():
     spec = squat.ThresholdCentered(4)
     neuron = squat.LIF(1.0, state=spec, learn_threshold=True)
-    with torch.no_grad():
-        neuron.threshold.fill_(1.5)
+    neuron.threshold = torch.tensor(1.5)
     _, state = neuron(sequence() * 1.5)
     assert torch.equal(state.u, spec.levels(1.5)[state.codes.long()])
     assert torch.equal(neuron.state_dict()["levels"], spec.levels(1.5))

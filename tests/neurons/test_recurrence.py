@@ -259,7 +259,7 @@ def test_errors():
         ValueError, match=r"x: shape \(12, 3, 5, 6, 5\), expected \[T, B, channels, H, W\] with channels=4"
     ):
         neuron(currents(5, 6, 5))
-    with pytest.raises(ValueError, match=r"beta: 7 decays for an input of 120 neurons"):
+    with pytest.raises(ValueError, match=r"beta: 7 values of shape \(7,\) for an input of 120 neurons"):
         neuron(currents(*IMAGE))
     foreign = squat.Current(currents(*IMAGE), torch.ones(()), None, 100)
     with pytest.raises(ValueError, match=r"x: got fractions, expected integer values for a layer with integer weights"):

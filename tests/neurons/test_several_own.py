@@ -16,7 +16,7 @@ from several_neurons import BATCH, FEATURES, make, sequence
 def test_alpha_has_the_checks_of_beta():
     with pytest.raises(ValueError, match=r"alpha=1.5: expected a finite number in \[0, 1\]"):
         squat.CubaLIF(alpha=1.5)
-    with pytest.raises(ValueError, match=r"alpha: 3 decays for an input of 7 neurons"):
+    with pytest.raises(ValueError, match=r"alpha: 3 values of shape \(3,\) for an input of 7 neurons"):
         squat.CubaLIF(alpha=[0.1, 0.2, 0.3])(sequence())
     with pytest.raises(ValueError, match=r"learn_alpha='tanh': expected one of"):
         squat.CubaLIF(learn_alpha="tanh")
@@ -165,7 +165,7 @@ def test_alpha_must_lie_above_beta():
     for alpha, beta in ((0.5, 0.8), (0.5, 0.5), (0.5, 0.0)):
         with pytest.raises(ValueError, match=r"alpha=.*, beta=.*: expected alpha > beta > 0"):
             squat.AlphaLIF(alpha, beta)
-    neuron = squat.AlphaLIF(0.9, 0.8, learn_alpha="clamp")
+    neuron = squat.AlphaLIF(0.9, 0.8)
     neuron.alpha.fill_(0.7)
     with pytest.raises(ValueError, match=r"expected alpha > beta > 0"):
         neuron(sequence())

@@ -60,13 +60,14 @@ def neuron_arguments(layer: Neuron, zero_reset: str) -> dict[str, Any]:
         )
     if layer.reset == "zero" and layer.zero_reset != zero_reset:
         raise ValueError(f"zero_reset={layer.zero_reset!r}: this neuron of snnTorch has only {zero_reset!r}")
+    threshold = layer.threshold.detach()
     return {
-        "threshold": float(layer.threshold.detach()),
+        "threshold": float(threshold) if threshold.numel() == 1 else threshold.clone(),
         "spike_grad": surrogate_of(layer.surrogate),
         "reset_mechanism": layer.reset,
         "learn_beta": bool(layer.learn_beta),
         "learn_threshold": layer.learn_threshold,
-        "state_quant": quantizer_of(layer.state_spec, float(layer.threshold.detach())),
+        "state_quant": layer.state_spec is not None and quantizer_of(layer.state_spec, float(threshold)),
         "init_hidden": True,
     }
 

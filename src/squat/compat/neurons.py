@@ -30,12 +30,15 @@ def neuron_arguments(build: Builder, link: Link) -> dict[str, Any]:
     factor = theirs.graded_spikes_factor
     if isinstance(factor, nn.Parameter) or not bool((factor == 1).all()):
         raise ValueError("graded_spikes_factor other than 1: spikes are 0 or 1; put the factor into the next layer")
-    if theirs.threshold.numel() != 1:
-        raise ValueError(f"{theirs.threshold.numel()} thresholds: expected one for the layer")
-    threshold = number_written(theirs.threshold)
-    state = state_spec_of(theirs.state_quant, threshold)
+    several = theirs.threshold.numel() > 1
+    if several and theirs.state_quant:
+        raise ValueError(
+            f"{theirs.threshold.numel()} thresholds with a state_quant: expected one threshold, in units of which the "
+            "levels of squat are"
+        )
+    state = None if several else state_spec_of(theirs.state_quant, number_written(theirs.threshold))
     return {
-        "threshold": threshold,
+        "threshold": granular(link, "threshold", theirs.threshold) if several else number_written(theirs.threshold),
         "reset": RESETS[theirs.state_function.__name__],
         "surrogate": build.surrogate or surrogate_of(theirs.spike_grad),
         "state": state,
@@ -44,27 +47,38 @@ def neuron_arguments(build: Builder, link: Link) -> dict[str, Any]:
     }
 
 
-def decay_of(link: Link, value: Tensor) -> Tensor:
-    """A decay clamped to [0, 1] as snnTorch does in its forward pass, 0-dim or one per neuron `[N]`."""
-    decay = value.detach().float().clamp(0, 1)
-    if decay.numel() == 1:
-        return decay.reshape(())
-    if decay.dim() > 1:
-        if not link.inputs:
-            raise ValueError(
-                f"decays of shape {tuple(decay.shape)}: their neurons' shape is not known; pass an example input"
-            )
-        decay = decay.expand(link.inputs[0].shape[1:])
-    return decay.flatten()
+def granular(link: Link, name: str, value: Tensor) -> Tensor:
+    """A parameter in the shape that ties its neurons in squat as it does in snnTorch, where torch broadcasts it.
+
+    Where the shape of the neurons is not known, it is kept.
+
+    Raises:
+        ValueError: where it differs within a batch.
+    """
+    values = value.detach().float()
+    if values.numel() == 1:
+        return values.reshape(())
+    if not link.inputs:
+        return values
+    shape = link.inputs[0].shape[1:]
+    values = values[(0,) * (values.dim() - len(shape))] if values.shape[: -len(shape)].numel() == 1 else values
+    if values.dim() > len(shape):
+        raise ValueError(f"{name} of shape {tuple(value.shape)} differs within a batch of neurons {tuple(shape)}")
+    return values.reshape((1,) * (len(shape) - values.dim()) + values.shape)
+
+
+def decay_of(link: Link, name: str) -> Tensor:
+    """A decay clamped to [0, 1] as snnTorch does in its forward pass."""
+    return granular(link, name, getattr(link.module, name)).clamp(0, 1)
 
 
 def _leaky(build: Builder, link: Link) -> None:
     theirs, arguments = link.module, neuron_arguments(build, link)
-    arguments |= {"beta": decay_of(link, theirs.beta), "learn_beta": learned(theirs.beta)}
+    arguments |= {"beta": decay_of(link, "beta"), "learn_beta": learned(theirs.beta)}
     if link.membrane_only:
         check_integrates(arguments)
     layer = LI(**arguments) if link.membrane_only else LIF(**arguments, reset_delay=theirs.reset_delay)
-    copy_learned(layer, beta=theirs.beta)
+    copy_learned(layer, theirs, "beta")
     build.layers.append(layer)
 
 
@@ -73,12 +87,17 @@ def learned(value: Tensor) -> str | bool:
     return "clamp" if isinstance(value, nn.Parameter) else False
 
 
-def copy_learned(layer: Any, **decays: Tensor) -> None:
-    """Learned decays as they are: those outside [0, 1] are clamped in the forward pass, here as there."""
-    for name, theirs in decays.items():
-        mine = getattr(layer, name)
-        if isinstance(theirs, nn.Parameter) and theirs.numel() == mine.numel():
-            copy_parameter(mine, theirs.reshape(mine.shape))
+def copy_learned(layer: Any, theirs: Any, *decays: str) -> None:
+    """Learned decays as they are, since those outside [0, 1] are clamped in the forward pass, here as there.
+
+    And which parameters are frozen.
+    """
+    for name in decays:
+        mine, value = getattr(layer, name), getattr(theirs, name)
+        if isinstance(value, nn.Parameter):
+            copy_parameter(mine, value.reshape(mine.shape))
+    if layer.learn_threshold:
+        layer.log_threshold.requires_grad_(theirs.threshold.requires_grad)
 
 
 def check_integrates(arguments: dict[str, Any]) -> None:
@@ -93,18 +112,20 @@ def check_integrates(arguments: dict[str, Any]) -> None:
             "that reads the spikes"
         )
     arguments.pop("surrogate")
+    if isinstance(arguments["threshold"], Tensor):  # nothing fires, so they do not matter
+        arguments |= {"threshold": 1.0, "learn_threshold": False}
 
 
 def _rleaky(build: Builder, link: Link) -> None:
     theirs, arguments = link.module, neuron_arguments(build, link)
     check_spikes_are_read(link)
-    arguments |= {"beta": decay_of(link, theirs.beta), "learn_beta": learned(theirs.beta)}
+    arguments |= {"beta": decay_of(link, "beta"), "learn_beta": learned(theirs.beta)}
     image = theirs.all_to_all and isinstance(theirs.recurrent, nn.Conv2d)
     if image:
         layer = _on_images(build, theirs, arguments)
     else:
         layer = recurrent_layer(build, theirs, RLIF, **arguments, reset_delay=theirs.reset_delay)
-    copy_learned(layer, beta=theirs.beta)
+    copy_learned(layer, theirs, "beta")
     build.layers.append(layer)
 
 
@@ -186,7 +207,9 @@ def _lapicque(build: Builder, link: Link) -> None:
     if isinstance(theirs.beta, nn.Parameter):
         raise ValueError("learn_beta=True: snnTorch computes R and C from it once, so it learns nothing; use Leaky")
     circuit: dict[str, Any] = {"R": float(theirs.R), "C": float(theirs.C), "time_step": float(theirs.time_step)}
-    build.layers.append(Lapicque(**circuit, **arguments))
+    layer = Lapicque(**circuit, **arguments)
+    copy_learned(layer, theirs)
+    build.layers.append(layer)
 
 
 def _slstm(build: Builder, link: Link) -> None:
@@ -202,6 +225,7 @@ def _slstm(build: Builder, link: Link) -> None:
         )
     cell = theirs.lstm_cell
     layer = SpikingLSTM(theirs.input_size, theirs.hidden_size, bias=cell.bias, **arguments)
+    copy_learned(layer, theirs)
     copy_parameter(layer.weight_in, cell.weight_ih)
     copy_parameter(layer.weight_rec, cell.weight_hh)
     if cell.bias:

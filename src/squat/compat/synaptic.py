@@ -27,13 +27,12 @@ def _arguments(build: Builder, link: Link) -> dict[str, Any]:
     check_spikes_are_read(link)
     theirs, arguments = link.module, neuron_arguments(build, link)
     for name in ("alpha", "beta"):
-        decay = getattr(theirs, name)
-        arguments |= {name: decay_of(link, decay), f"learn_{name}": learned(decay)}
+        arguments |= {name: decay_of(link, name), f"learn_{name}": learned(getattr(theirs, name))}
     return arguments | {"as_published": arguments["state"] is not None}
 
 
 def _add(build: Builder, layer: Any, theirs: Any) -> None:
-    copy_learned(layer, alpha=theirs.alpha, beta=theirs.beta)
+    copy_learned(layer, theirs, "alpha", "beta")
     build.layers.append(layer)
 
 

@@ -15,6 +15,7 @@ from squat.integer.pools import Pool
 from squat.integer.states import States
 from squat.layers import Conv2d, Current, Linear, MaxPool2d
 from squat.neurons import RLIF, ConvRLIF
+from squat.neurons.granularity import rows_of
 from squat.neurons.several import SeveralStates
 from squat.ops.lif.tables import code_tables
 
@@ -101,17 +102,20 @@ def _copy(
     neuron: Any, dtype: torch.dtype, scale: Tensor, bias: Tensor | None, bound: int, layer: Layer
 ) -> Neurons | States:
     if isinstance(neuron, SeveralStates):
-        return copy_states(neuron, scale, bias, bound, layer.channels, layer.size // layer.channels)
+        return copy_states(neuron, scale, bias, bound, layer.output_shape)
     return _copy_neurons(neuron, dtype, scale, bias, bound, layer)
 
 
 def _copy_neurons(
     neuron: Any, dtype: torch.dtype, scale: Tensor, bias: Tensor | None, bound: int, layer: Layer
 ) -> Neurons:
-    beta, spec = neuron.decay().to(dtype), neuron.state_spec
-    _check_decays(beta.numel(), layer.size, spec.bits)
+    shape, spec = layer.output_shape, neuron.state_spec
+    rows = rows_of([neuron.decay()], shape)
+    _check_rows(rows, spec.bits)
+    beta = neuron.decay_over(shape, dtype)
+    beta = beta[:: layer.size // rows] if rows > 1 else beta
     # Where every neuron has a decay of its own, tables are by neuron, else by channel.
-    repeats = layer.size // layer.channels if beta.numel() > 1 else 1
+    repeats = layer.size // layer.channels if rows > layer.channels else 1
     scale = scale.repeat_interleave(repeats) if scale.dim() else scale
     bias = None if bias is None else bias.repeat_interleave(repeats)
     tables = code_tables(neuron.loop_config(True), dtype, beta, neuron.threshold, scale, bias, bound)
@@ -131,13 +135,11 @@ def _copy_neurons(
     )
 
 
-def _check_decays(decays: int, neurons: int, bits: int) -> None:
-    if decays > 1 and decays != neurons:
-        raise ValueError(f"beta has {decays} decays for {neurons} neurons; give one, or one for each")
-    if decays > 1 and decays * 2**bits > TABLE_LIMIT:
+def _check_rows(rows: int, bits: int) -> None:
+    if rows > 1 and rows * 2**bits > TABLE_LIMIT:
         raise ValueError(
-            f"{decays} decays need as many tables of {2**bits} entries, at most {TABLE_LIMIT} entries are made; train "
-            "it with one beta, or fewer state bits"
+            f"{rows} decays need as many tables of {2**bits} entries, at most {TABLE_LIMIT} entries are made; train "
+            "it with one beta, one per channel, or fewer state bits"
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from squat.integer.states import ComputedState, States, SummedState
+from squat.neurons.granularity import rows_of
 from squat.neurons.several import SeveralStates
 from squat.ops.states.equations import BEFORE, SPIKE
 from squat.ops.states.tables import Grid, Quantizer, StatesConfig, Sums, grids, quantizers
@@ -18,9 +21,7 @@ TABLE_LIMIT = 2**17
 """Entries of a state's table: two states of 8 bits, or 481 neurons with parameters of their own at 4 bits."""
 
 
-def copy_states(
-    neuron: SeveralStates, scale: Tensor, bias: Tensor | None, bound: int, channels: int, positions: int
-) -> States:
+def copy_states(neuron: SeveralStates, scale: Tensor, bias: Tensor | None, bound: int, shape: Sequence[int]) -> States:
     """The machine that a neuron of several states is, as training runs it.
 
     Args:
@@ -28,18 +29,18 @@ def copy_states(
         scale: of the sums, 0-dim or per channel.
         bias: per channel, or None.
         bound: certain bound of the sums.
-        channels: of the layer.
-        positions: neurons of a channel.
+        shape: of the layer's neurons, channels first.
 
     Raises:
         ValueError: where tables would be too large, or the states that fire are not its highest.
     """
     config, theta = neuron.states_config(), float(neuron.threshold)
-    own = _own_parameters(neuron, channels * positions)
-    repeats = positions if own > 1 else 1  # tables by neuron where each has parameters of its own, else by channel
+    size, own = math.prod(shape), rows_of(neuron.own_parameters(), shape)
+    # Tables are by neuron where each has parameters of its own, else by channel.
+    repeats = size // shape[0] if own > shape[0] else 1
     scale = scale.repeat_interleave(repeats) if scale.dim() else scale
     bias = None if bias is None else bias.repeat_interleave(repeats)
-    parameters = neuron.loop_parameters(torch.float64, own).detach().cpu()
+    parameters = neuron.loop_parameters(torch.float64, shape)[:, :: size // own].detach().cpu()
     made = grids(config, theta, Sums(torch.empty(0), scale, bias, bound, parameters))
     tables: Any = quantizers(config, theta, torch.float64)
     states: list[SummedState | ComputedState] = []
@@ -52,14 +53,6 @@ def copy_states(
         start = tuple(int(neuron.codes_of_zero(k, torch.Size())) for k in range(len(states)))
     ruler, first = config.equations.ruler, _first(config, parameters, tables)
     return States(config.equations.states, tuple(states), first, ruler, start)
-
-
-def _own_parameters(neuron: SeveralStates, neurons: int) -> int:
-    """How many sets of parameters there are: one, or one for each neuron."""
-    for name, values in zip(neuron.equations.parameters, neuron.own_parameters(), strict=True):
-        if values.numel() not in (1, neurons):
-            raise ValueError(f"{name} has {values.numel()} values for {neurons} neurons; give one, or one for each")
-    return max(values.numel() for values in neuron.own_parameters())
 
 
 def _summed(config: StatesConfig, k: int, grid: Grid, repeats: int) -> SummedState:

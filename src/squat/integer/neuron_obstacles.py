@@ -19,11 +19,17 @@ def neuron_obstacles(neuron: Any, last: bool) -> Iterator[str]:
     """
     if isinstance(neuron, ConvRLIF) and neuron.weight_spec is None:
         yield "its weights are float; train it with weight=IntWeight(bits)"
-    if neuron.state_spec is None:
+    if neuron.thresholds > 1:
+        yield (
+            f"has {neuron.thresholds} thresholds, in units of which no one grid of levels is; divide the weights and "
+            "bias of each channel before it by the channel's threshold, give threshold=1, and train it with a state "
+            "spec such as state=Anchored(4)"
+        )
+    elif neuron.state_spec is None:
         yield "its membrane is float; train it with a state spec such as state=Anchored(4)"
     if isinstance(neuron, SeveralStates):
         yield from _of_states(neuron)
-    elif isinstance(neuron, WithOptions) and neuron.has_options:
+    elif isinstance(neuron, WithOptions) and (neuron.refractory or not neuron.reset_delay):
         yield (
             "has a refractory period or no reset delay, which no integer layer has; train it with refractory=0 and "
             "reset_delay=True"

@@ -75,7 +75,7 @@ def _image_step(module: Conv2d, neuron: ConvRLIF, shape: tuple[int, ...]) -> Ste
     def step(z: np.ndarray, codes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         sums = _sums(z, current.z.dtype, bound)[None]
         start = neuron._start(None if codes is None else _state(neuron, codes, sums[0]), sums.shape[1:], sums.dtype)
-        beta, config = neuron.decay().to(sums.dtype), neuron.loop_config(True)
+        beta, config = neuron.decay_over(shape, sums.dtype), neuron.loop_config(True)
         out, _, after = conv_rlif_integer(sums, beta, neuron.threshold, config=config, **options, **start)
         return _bytes(after, len(z)), _spikes(neuron, out, len(z))
 
@@ -91,7 +91,7 @@ def _recurrent_step(module: RLIF) -> Step:
     def step(z: np.ndarray, codes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         sums = _sums(z, w_in.dtype, bound)[None]
         start = module._start(None if codes is None else _state(module, codes, sums[0]), sums.shape[1:], sums.dtype)
-        beta, config = module.decay().to(sums.dtype), module.loop_config(True)
+        beta, config = module.decay_over((module.features,), sums.dtype), module.loop_config(True)
         out, _, after = lif(sums, beta, module.threshold, config, steps=1, **start, **options)
         return _bytes(after, len(z)), _spikes(module, out, len(z))
 

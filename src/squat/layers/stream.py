@@ -90,7 +90,8 @@ class _Stage:
         watched = [_Watched.of(product, name) for name in (*weights, "bias")]
         if isinstance(product, Linear) and product.norm is not None:
             watched += [_Watched.of(product.norm, name) for name in ("log_gain", "mean", "variance")]
-        watched += [_Watched.of(neuron, name) for name in (decay, "threshold")]
+        thresholds = ("threshold_start", "log_threshold") if neuron.learn_threshold else ("threshold",)
+        watched += [_Watched.of(neuron, name) for name in (decay, *thresholds)]
         for quantizer in product.modules():
             if isinstance(quantizer, WeightQuantizer):
                 watched.append(_Watched.of(quantizer, "log_scale" if quantizer.spec.scale == "learned" else "scale"))
@@ -107,7 +108,9 @@ class _Stage:
             return None  # the layers' own steps run them, or refuse them
         w_in, w_rec, scale, bias, bound = product.integer_layer()
         config: Any = neuron.loop_config(True)
-        tables = code_tables(config, torch.float32, neuron.decay().float(), threshold, scale, bias, bound)
+        tables = code_tables(
+            config, torch.float32, neuron.decay_over((len(w_in),), torch.float32), threshold, scale, bias, bound
+        )
         integers = tables.integers
         if w_in.dtype != torch.float32 or w_in.device.type != "cpu" or integers is None:
             return None

@@ -70,8 +70,13 @@ class Slot:
         if self.main:
             getattr(self.layer, self.part.setter)(spec)
         else:
+            before = self.spec
             setattr(self.layer, self.attribute, spec)
-            self.layer.set_state_spec(self.layer.state_spec)  # levels follow
+            try:
+                self.layer.set_state_spec(self.layer.state_spec)  # levels follow
+            except ValueError:
+                setattr(self.layer, self.attribute, before)
+                raise
 
 
 Wanted = tuple[Slot, Any]

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import _register_namedtuple
 
 from squat.checks import check_choice, check_real, check_type
-from squat.neurons.decays import LEARN_DECAY
+from squat.neurons.decays import LEARN_DECAY, refuse_nan
 from squat.neurons.lif import DEFAULT_SURROGATE, LIF
 from squat.neurons.rlif import RLIF
-from squat.neurons.several import SeveralStates, checked_spec
+from squat.neurons.several import SeveralStates
+from squat.neurons.thresholds import LARGEST
 from squat.ops.states.alif import EQUATIONS
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight
@@ -64,11 +65,12 @@ class _Adaptive(SeveralStates):
             self.kappa = nn.Parameter(strength)
         else:
             self.register_buffer("kappa", strength)
-        self.adaptation_state = checked_spec("adaptation_state", spec)
+        self.set_own_spec("adaptation_state", spec)
 
     def own_parameters(self) -> tuple[Tensor, ...]:
         """rho, beta and kappa, which stays at 0 or above."""
-        return self.decay("rho"), self.decay(), self.kappa.clamp(min=0.0) if self.learn_kappa else self.kappa
+        kappa = refuse_nan("kappa", self.kappa).clamp(0.0, LARGEST) if self.learn_kappa else self.kappa
+        return self.decay("rho"), self.decay(), kappa
 
 
 class ALIF(_Adaptive, LIF):
@@ -83,8 +85,8 @@ class ALIF(_Adaptive, LIF):
     threshold `theta`, not the raised one.
 
     Args:
-        rho: decay of the adaptation in [0, 1], or one per neuron.
-        beta: decay of the membrane in [0, 1], or one per neuron.
+        rho: decay of the adaptation in [0, 1], one or several as in `LIF`.
+        beta: decay of the membrane in [0, 1], one or several as in `LIF`.
         kappa: how much one spike raises the threshold, >= 0.
         threshold: resting threshold, > 0; the levels of the membrane refer to it.
         state: spec of the membrane, or None for a float membrane.
@@ -118,7 +120,7 @@ class ALIF(_Adaptive, LIF):
         rho: float | Sequence[float] | Tensor = 0.96,
         beta: float | Sequence[float] | Tensor = 0.9,
         kappa: float = 0.07,
-        threshold: float = 1.0,
+        threshold: float | Sequence[float] | Tensor = 1.0,
         *,
         state: StateSpec | None = None,
         adaptation_state: StateSpec | str | None = "same",
@@ -185,7 +187,7 @@ class RALIF(_Adaptive, RLIF):
         rho: float | Sequence[float] | Tensor = 0.96,
         beta: float | Sequence[float] | Tensor = 0.9,
         kappa: float = 0.07,
-        threshold: float = 1.0,
+        threshold: float | Sequence[float] | Tensor = 1.0,
         *,
         weight: IntWeight | None = None,
         bias: bool = True,

@@ -12,10 +12,13 @@ from torch.utils._pytree import _register_namedtuple
 from squat.checks import check_choice, check_type
 from squat.neurons.decays import LEARN_DECAY
 from squat.neurons.lif import DEFAULT_SURROGATE, LIF
-from squat.neurons.several import SeveralStates, checked_spec
+from squat.neurons.several import SeveralStates
 from squat.ops.states.alpha import EQUATIONS, AlphaOptions
 from squat.quant.spec import StateSpec
 from squat.surrogate import Surrogate
+
+GAP = 2.0**-16
+"""What learned decays keep from each other."""
 
 
 class AlphaState(NamedTuple):
@@ -66,14 +69,15 @@ class AlphaLIF(SeveralStates, LIF):
     former and lets the membrane jump, and the membrane of that step is raised by the old `h[t-1]`, which is negative.
 
     Args:
-        alpha: decay of the excitatory trace, one or one per neuron, below 1 and above beta.
+        alpha: decay of the excitatory trace, one or several as in `LIF`, at most 1 and above beta.
         beta: decay of the inhibitory trace, above 0.
         threshold: firing threshold, > 0; the levels of all states refer to it.
         state: spec of the membrane, or None for a float membrane.
         trace_state: spec of both traces, None for float ones, or `"same"` as the membrane's.
         reset: `"subtract"`, to `"zero"` (snnTorch's default for this neuron), or `"none"`.
         surrogate: surrogate gradient of the spike.
-        learn_alpha: False, `"clamp"` (to [0, 1] in the forward pass) or `"sigmoid"`.
+        learn_alpha: False, `"clamp"` (to [0, 1] in the forward pass) or `"sigmoid"`; learned decays stay apart by
+            2**-16, whatever an optimizer does.
         learn_beta: the same for beta.
         learn_threshold: train the threshold; the levels follow it.
         ste: straight-through estimator, `"identity"` as published or `"clipped"` to the range of the levels.
@@ -83,7 +87,7 @@ class AlphaLIF(SeveralStates, LIF):
         as_published: membrane and resets as in snnTorch.
 
     Raises:
-        TypeError, ValueError: for values outside these ranges, also when training has brought alpha down to beta.
+        TypeError, ValueError: for values outside these ranges.
 
     Source: Eshraghian et al. 2023 (snnTorch); arXiv 2404.19668 for the quantized states.
 
@@ -104,7 +108,7 @@ class AlphaLIF(SeveralStates, LIF):
         self,
         alpha: float | Sequence[float] | Tensor = 0.95,
         beta: float | Sequence[float] | Tensor = 0.8,
-        threshold: float = 1.0,
+        threshold: float | Sequence[float] | Tensor = 1.0,
         *,
         state: StateSpec | None = None,
         trace_state: StateSpec | str | None = "same",
@@ -125,22 +129,29 @@ class AlphaLIF(SeveralStates, LIF):
         )  # fmt: skip
         self.learn_alpha = check_choice("learn_alpha", learn_alpha, LEARN_DECAY)
         self.set_decay("alpha", alpha, learn_alpha)
-        self.trace_state = checked_spec("trace_state", trace_state)
+        self.set_own_spec("trace_state", trace_state)
         self.as_published = check_type("as_published", as_published, bool, "True or False")
-        self.gain()
+        _check_apart(super().decay("alpha"), super().decay(), GAP if learn_alpha or learn_beta else 0.0)
+
+    def decay(self, name: str = "beta") -> Tensor:
+        """A decay in force; learned ones keep `GAP` from each other and from 0, so that no step can cross them."""
+        value = super().decay(name)
+        if not (self.learn_alpha if name == "alpha" else self.learn_beta):
+            return value
+        if name == "alpha":
+            beta = value.new_full((), GAP) if self.learn_beta else super().decay()
+            return value.maximum((beta if beta.shape == value.shape else beta.max()) + GAP)
+        alpha = self.decay("alpha").detach()
+        return value.clamp(min=GAP).minimum((alpha if alpha.shape == value.shape else alpha.min()) - GAP)
 
     def gain(self) -> Tensor:
-        """`tau`, which scales the sum of the traces; 0-dim or `[N]`.
+        """`tau`, which scales the sum of the traces; 0-dim, or of the decays' shape.
 
         Raises:
             ValueError: if alpha is not above beta, or beta is 0.
         """
         alpha, beta = self.decay("alpha"), self.decay()
-        if not bool(((alpha > beta) & (beta > 0)).all()):
-            raise ValueError(
-                f"alpha={alpha.detach().tolist()}, beta={beta.detach().tolist()}: expected alpha > beta > 0, so that "
-                "the response rises and falls; the inhibitory trace decays faster"
-            )
+        _check_apart(alpha, beta, 0.0)
         return torch.log(alpha) / (torch.log(beta) - torch.log(alpha)) + 1
 
     def own_parameters(self) -> tuple[Tensor, ...]:
@@ -152,6 +163,20 @@ class AlphaLIF(SeveralStates, LIF):
         clears = self.as_published and self.reset == "subtract"
         return AlphaOptions(float(self.reset == "zero"), self.as_published, float(clears))
 
-    def dropped(self, theta: Tensor) -> Tensor:
+    def dropped(self, theta: Tensor, own: Sequence[Tensor]) -> Tensor:
         """What lowers the membrane by `theta`; as published `theta` itself."""
-        return theta if self.as_published else theta / self.gain().to(theta.dtype)
+        return theta if self.as_published else theta / own[-1]
+
+
+def _check_apart(alpha: Tensor, beta: Tensor, gap: float) -> None:
+    if alpha.numel() > 1 and beta.numel() > 1 and alpha.shape != beta.shape:
+        raise ValueError(
+            f"alpha of shape {tuple(alpha.shape)}, beta of shape {tuple(beta.shape)}: expected one, or both of one "
+            "shape"
+        )
+    if not bool(((alpha - beta >= gap) & (alpha > beta) & (beta > 0)).all()):
+        raise ValueError(
+            f"alpha={alpha.detach().tolist()}, beta={beta.detach().tolist()}: expected alpha > beta > 0"
+            f"{f', {gap:.3g} apart where they are learned' if gap else ''}, so that the response rises and falls; the "
+            "inhibitory trace decays faster"
+        )

@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from squat.checks import check_choice, check_type
-from squat.neurons.decays import LEARN_DECAY, checked_decay
+from squat.neurons.decays import LEARN_DECAY, Decaying
 from squat.neurons.state import LIFState
-from squat.neurons.stateful import Stateful
 from squat.ops.lif import LoopConfig, lif
 from squat.quant.encoder import STE_RULES
 from squat.quant.spec import StateSpec, spec_from_json
-from squat.remember import Remembered, forget_all
+from squat.remember import Remembered
 from squat.surrogate import Surrogate, surrogate_from_json
 
 INPUT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
-class Neuron(Stateful):
+class Neuron(Decaying):
     """Base of LIF, LI and RLIF; see `LIF` for the arguments."""
 
-    wide: tuple[str, ...] = ("beta", "beta_logit", "threshold", "levels")
+    wide: tuple[str, ...] = ("beta", "beta_logit", *Decaying.wide, "levels")
     levels: Tensor
 
     def __init__(
         self,
         beta: float | Sequence[float] | Tensor,
-        threshold: float,
+        threshold: float | Sequence[float] | Tensor,
         state: StateSpec | None,
         reset: str,
         zero_reset: str,
@@ -52,9 +51,10 @@ class Neuron(Stateful):
         if surrogate is not None:
             check_type("surrogate", surrogate, Surrogate, "a surrogate such as FastSigmoid(25.0)")
         self.surrogate = surrogate
+        self.remembered_decay = Remembered()
         self.set_decay("beta", beta, learn_beta)
         self._set_threshold(threshold, learn_threshold)
-        self.remembered_decay, self.remembered_tables = Remembered(), Remembered()
+        self.remembered_tables = Remembered()
         self.set_state_spec(state)
 
     def set_state_spec(self, spec: StateSpec | None) -> None:
@@ -68,45 +68,29 @@ class Neuron(Stateful):
             raise ValueError(
                 "initial='code_of_zero' with state=None: expected a state spec; a float state starts at zero"
             )
+        self.check_one_grid("state", spec)
         self.state_spec = spec
         levels = None if spec is None else spec.levels(float(self.threshold.detach())).to(self.threshold.device)
         self.register_buffer("levels", levels)
 
-    def train(self, mode: bool = True) -> Self:
-        """Switch to training, or to use; forgets what was kept, since a fused optimizer's steps leave no trace."""
-        forget_all(self)
-        return super().train(mode)
+    def check_one_grid(self, name: str, spec: StateSpec | None) -> None:
+        """Refuse levels in units of the threshold where there are several.
 
-    def set_decay(self, name: str, value: float | Sequence[float] | Tensor, learn: bool | str) -> None:
-        """Make the buffer or parameter of a decay."""
-        decay = checked_decay(name, value)
-        if learn == "sigmoid":
-            self.register_parameter(f"{name}_logit", nn.Parameter(torch.logit(decay, eps=1e-6)))
-        elif learn == "clamp":
-            self.register_parameter(name, nn.Parameter(decay))
-        else:
-            self.register_buffer(name, decay)
-
-    def decay(self, name: str = "beta") -> Tensor:
-        """A decay in force, 0-dim or `[N]`, in [0, 1]."""
-        learn = getattr(self, f"learn_{name}")
-        if learn == "sigmoid":
-            return torch.sigmoid(getattr(self, f"{name}_logit"))
-        value: Tensor = getattr(self, name)
-        return value.clamp(0.0, 1.0) if learn else value
-
-    def _decay_in(self, dtype: torch.dtype) -> Tensor:
-        """The decay in the loop's dtype; the same tensor from call to call while nothing changes it."""
-        if torch.compiler.is_compiling() or not (self.learn_beta or self.beta.dtype != dtype):
-            return self.decay().to(dtype)
-        stored: Any = self.beta_logit if self.learn_beta == "sigmoid" else self.beta
-        return self.remembered_decay((stored,), (dtype,), lambda: self.decay().to(dtype))
+        Raises:
+            ValueError: naming the argument `name`.
+        """
+        if spec is not None and self.thresholds > 1:
+            raise ValueError(
+                f"{name}={spec} with {self.thresholds} thresholds: expected one threshold, in units of which the "
+                "levels are; divide the weights and bias of each channel before it by the channel's threshold and give "
+                "threshold=1, which fires alike, or keep float states"
+            )
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""
         config: dict[str, Any] = {
             "beta": self.decay().detach().tolist(),
-            "threshold": float(self.threshold.detach()),
+            "threshold": self.threshold.detach().tolist(),
             "state": None if self.state_spec is None else self.state_spec.to_json(),
             "learn_beta": self.learn_beta,
             "learn_threshold": self.learn_threshold,
@@ -120,9 +104,12 @@ class Neuron(Stateful):
 
     def extra_repr(self) -> str:
         """The arguments, specs in their own words."""
-        decay = self.decay()
-        beta = f"{float(decay):.4g}" if decay.numel() == 1 else f"[{decay.numel()} decays]"
-        parts = [f"beta={beta}", f"threshold={float(self.threshold):.4g}", f"state={self.state_spec}"]
+        values = {"beta": self.decay().detach(), "threshold": self.threshold.detach()}
+        parts = [
+            f"{name}={float(value):.4g}" if value.numel() == 1 else f"{name}=[{value.numel()} of {tuple(value.shape)}]"
+            for name, value in values.items()
+        ]
+        parts.append(f"state={self.state_spec}")
         if self.spiking:
             parts += [f"reset={self.reset!r}", f"surrogate={self.surrogate}"]
         return ", ".join(parts)
@@ -186,7 +173,7 @@ class Neuron(Stateful):
     ) -> tuple[Tensor, LIFState]:
         """Output `[T, B, N]` of the loop on currents `[T or 1, B, N]`, and the state in the shape of `batch`."""
         out, u, codes = lif(
-            current, self._decay_in(current.dtype), self.threshold, self.loop_config(integer), steps=steps,
+            current, self.decay_over(batch[1:], current.dtype), self.threshold, self.loop_config(integer), steps=steps,
             remembered=self.remembered_tables, **self._start(state, batch, current.dtype), **options,
         )  # fmt: skip
         codes = None if codes is None else codes.reshape(batch)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from squat.checks import check_int, check_type
 from squat.layers.current import Current
 from squat.neurons.base import Neuron, check_sequence, widened
-from squat.neurons.lif import DEFAULT_SURROGATE, check_length, per_element
+from squat.neurons.lif import DEFAULT_SURROGATE, per_element
 from squat.neurons.state import LIFState
 from squat.neurons.weights import OwnWeights
 from squat.operators import outside_graphs
@@ -39,7 +39,7 @@ class ConvRLIF(OwnWeights, Neuron):
     Args:
         channels: of the images, C.
         kernel_size: rows and columns of the kernel, odd, one number or a pair; images are padded with 0.
-        beta: decay in [0, 1], or one per neuron (`[C*H*W]`).
+        beta: decay in [0, 1]: one, one per channel (`[C, 1, 1]`), or one per neuron (`[C*H*W]`).
         threshold: firing threshold, > 0.
         weight: spec of the recurrent weights `[C, C, rows, columns]`, or None for float weights.
         bias: whether the recurrence has one per channel.
@@ -127,8 +127,7 @@ class ConvRLIF(OwnWeights, Neuron):
         if current.dim() != 5 or current.shape[2] != self.channels:
             raise ValueError(f"x: shape {tuple(current.shape)}, expected {AXES} with channels={self.channels}")
         values, shape = widened(current), current.shape
-        check_length("beta", self.decay(), shape[2:])
-        beta = self._decay_in(values.dtype)
+        beta = self.decay_over(shape[2:], values.dtype)
         start = self._start(state, shape[1:], values.dtype)
         if isinstance(integer, Current):
             out, u, codes = self._on_integers(integer, beta, start)

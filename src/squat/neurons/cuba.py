@@ -12,7 +12,7 @@ from squat.checks import check_choice, check_type
 from squat.neurons.decays import LEARN_DECAY
 from squat.neurons.lif import DEFAULT_SURROGATE, LIF
 from squat.neurons.rlif import RLIF
-from squat.neurons.several import SeveralStates, checked_spec
+from squat.neurons.several import SeveralStates
 from squat.ops.states.cuba import EQUATIONS, CubaOptions
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight
@@ -57,7 +57,7 @@ class _Cuba(SeveralStates):
     ) -> None:
         self.learn_alpha = check_choice("learn_alpha", learn_alpha, LEARN_DECAY)
         self.set_decay("alpha", alpha, learn_alpha)
-        self.current_state = checked_spec("current_state", current_state)
+        self.set_own_spec("current_state", current_state)
         self.as_published = check_type("as_published", as_published, bool, "True or False")
 
     def loop_options(self) -> CubaOptions:
@@ -81,8 +81,8 @@ class CubaLIF(_Cuba, LIF):
     current may have another, wider one: it easily exceeds the 1.2 thresholds at which the published grids end.
 
     Args:
-        alpha: decay of the current in [0, 1], or one per neuron.
-        beta: decay of the membrane in [0, 1], or one per neuron.
+        alpha: decay of the current in [0, 1], one or several as in `LIF`.
+        beta: decay of the membrane in [0, 1], one or several as in `LIF`.
         threshold: firing threshold, > 0; the levels of both states refer to it.
         state: spec of the membrane, or None for a float membrane.
         current_state: spec of the current, None for a float current, or `"same"` as the membrane's.
@@ -119,7 +119,7 @@ class CubaLIF(_Cuba, LIF):
         self,
         alpha: float | Sequence[float] | Tensor = 0.8,
         beta: float | Sequence[float] | Tensor = 0.9,
-        threshold: float = 1.0,
+        threshold: float | Sequence[float] | Tensor = 1.0,
         *,
         state: StateSpec | None = None,
         current_state: StateSpec | str | None = "same",
@@ -189,7 +189,7 @@ class RCubaLIF(_Cuba, RLIF):
         features: int,
         alpha: float | Sequence[float] | Tensor = 0.8,
         beta: float | Sequence[float] | Tensor = 0.9,
-        threshold: float = 1.0,
+        threshold: float | Sequence[float] | Tensor = 1.0,
         *,
         weight: IntWeight | None = None,
         bias: bool = True,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from squat.layers.current import Current
@@ -56,7 +54,6 @@ class _Elementwise(Neuron):
             shape, dtype, current = x.shape, x.dtype, widened(x)
         steps = current[:1] if is_constant(current) else current
         steps = steps if integer else self.receive(steps)
-        check_length("beta", self.decay(), shape[2:])
         out, state = self._through_time(
             steps.flatten(2), state, shape[1:], shape[0], integer, scale=scale, bias=bias, sum_bound=bound, exact=exact
         )
@@ -78,15 +75,16 @@ class LIF(WithOptions, _Elementwise):
     `arithmetic="float"` keeps the float rule.
 
     Args:
-        beta: decay in [0, 1], or one per neuron (`[N]`, N the product of the axes behind the batch).
-        threshold: firing threshold, > 0.
+        beta: decay in [0, 1]: one, one per neuron (`[N]`, N the product of the axes behind the batch), or as torch
+            broadcasts it over one step, such as `[C, 1, 1]`, one per channel of images.
+        threshold: firing threshold, > 0; several for float states only, in the same shapes.
         state: state spec such as `ThresholdCentered(4)`, or None for a float membrane.
         reset: `"subtract"` the threshold, to `"zero"`, or `"none"`.
         zero_reset: for the zero reset, whether the input of the step after a spike counts (`"keep_input"`, as in
             snnTorch's `Leaky`) or is dropped with the membrane (`"drop_input"`, as in its other neurons).
         surrogate: surrogate gradient of the spike.
         learn_beta: False, `"clamp"` (to [0, 1] in the forward pass) or `"sigmoid"`.
-        learn_threshold: train the threshold; the levels follow it.
+        learn_threshold: train the logarithm of the threshold, so that it stays positive; the levels follow it.
         ste: straight-through estimator, `"identity"` as published or `"clipped"` to the range of the levels.
         arithmetic: `"integer"` (the integer rule where weights and states are quantized; with one of the last two
             arguments it is the float rule) or `"float"`.
@@ -103,6 +101,7 @@ class LIF(WithOptions, _Elementwise):
     Source: Eshraghian et al. 2023 (snnTorch); arXiv 2404.19668 for the quantized state.
 
     Example:
+        >>> import torch
         >>> from squat import LIF, Uniform
         >>> spikes, state = LIF(beta=0.9, state=Uniform(4))(torch.full((5, 1, 2), 0.6))
         >>> spikes[:, 0, 0]
@@ -116,7 +115,7 @@ class LIF(WithOptions, _Elementwise):
     def __init__(
         self,
         beta: float | Sequence[float] | Tensor = 0.9,
-        threshold: float = 1.0,
+        threshold: float | Sequence[float] | Tensor = 1.0,
         *,
         state: StateSpec | None = None,
         reset: str = "subtract",
@@ -153,6 +152,7 @@ class LI(_Elementwise):
         TypeError, ValueError: for values outside these ranges.
 
     Example:
+        >>> import torch
         >>> from squat import LI
         >>> LI(beta=0.5)(torch.ones(3, 1, 1))[0].flatten()
         tensor([1.0000, 1.5000, 1.7500])
@@ -183,13 +183,3 @@ def per_element(value: Tensor | None, shape: Sequence[int]) -> Tensor | None:
         return value
     positions = math.prod(shape[3:])
     return value if positions == 1 else value.repeat_interleave(positions)
-
-
-def check_length(name: str, value: Tensor, shape: torch.Size) -> None:
-    """Refuse per-neuron decays of another number than the neurons of the input."""
-    neurons: Any = shape.numel()
-    if value.numel() not in (1, neurons):
-        raise ValueError(
-            f"{name}: {value.numel()} decays for an input of {neurons} neurons {tuple(shape)}; "
-            "expected one decay, or one per neuron"
-        )

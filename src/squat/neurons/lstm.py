@@ -19,7 +19,6 @@ from squat.ops.lstm import LSTMConfig, LSTMWeights, lstm
 from squat.quant.encoder import STE_RULES
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight
-from squat.remember import forget_all
 from squat.surrogate import Surrogate
 
 
@@ -63,7 +62,7 @@ class SpikingLSTM(OwnWeights, Stateful):
     """
 
     states_per_neuron = 2
-    wide = ("threshold", "levels", "cell_levels")
+    wide = (*Stateful.wide, "levels", "cell_levels")
     spec_arguments = ("cell_state",)
     """Arguments, and attributes, that hold the specs of further states."""
     state_spec: StateSpec | None
@@ -168,14 +167,9 @@ class SpikingLSTM(OwnWeights, Stateful):
         """Input and recurrent weights, each with a scale of its own."""
         return [self.weight_in, self.weight_rec]
 
-    def train(self, mode: bool = True) -> SpikingLSTM:
-        """Switch to training, or to use; forgets what was kept, since a fused optimizer's steps leave no trace."""
-        forget_all(self)
-        return super().train(mode)
-
     def extra_repr(self) -> str:
         """The arguments, specs in their own words."""
-        parts = [f"{self.in_features}, {self.features}, threshold={float(self.threshold):.4g}"]
+        parts = [f"{self.in_features}, {self.features}, threshold={float(self.threshold.detach()):.4g}"]
         parts += [
             f"state={self.state_spec}, cell_state={self.cell_state}, reset={self.reset!r}, surrogate={self.surrogate}"
         ]

@@ -1,4 +1,4 @@
-"""Options of LIF neurons that their own loop does not have: a refractory period, and a reset without delay."""
+"""What the own loop of LIF neurons does not have: a refractory period, a reset without delay, several thresholds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from squat.checks import check_int, check_type
 from squat.neurons.base import Neuron
+from squat.neurons.granularity import over_neurons
 from squat.neurons.state import LIFState
 from squat.operators import outside_graphs
 from squat.ops.states import StatesConfig, states
@@ -24,11 +25,12 @@ class WithOptions(Neuron):
 
     refractory = 0
     reset_delay = True
+    several_thresholds = True
 
     @property
     def has_options(self) -> bool:
-        """Whether one is set."""
-        return bool(self.refractory) or not self.reset_delay
+        """Whether one is set, or thresholds differ."""
+        return bool(self.refractory) or not self.reset_delay or self.thresholds > 1
 
     def set_options(self, refractory: int, reset_delay: bool) -> None:
         """Check and keep the options, which the constructors do first.
@@ -52,7 +54,7 @@ class WithOptions(Neuron):
             TypeError: if `spec` is not a state spec.
             ValueError: for a spec that forces decays, with an option.
         """
-        if self.has_options and isinstance(spec, StateSpec) and spec.decays:
+        if self._given() and isinstance(spec, StateSpec) and spec.decays:
             raise ValueError(
                 f"state={spec} with {self._given()}: expected a spec with decay='free'; only neurons without these "
                 "options force a decay"
@@ -66,17 +68,19 @@ class WithOptions(Neuron):
 
     def extra_repr(self) -> str:
         """The arguments, options last."""
-        return f"{super().extra_repr()}, {self._given()}" if self.has_options else super().extra_repr()
+        return ", ".join(text for text in (super().extra_repr(), self._given()) if text)
 
     def _given(self) -> str:
         given = [f"refractory={self.refractory}"] if self.refractory else []
-        return ", ".join(given + ([] if self.reset_delay else ["reset_delay=False"]))
+        given += [] if self.reset_delay else ["reset_delay=False"]
+        return ", ".join(given)
 
     def _start(self, state: LIFState | None, batch: torch.Size, dtype: torch.dtype) -> dict[str, Any]:
         start = super()._start(state, batch, dtype)
         if state is not None and not state.fresh and (state.rest is None) == self.has_options:
             held = "missing" if state.rest is None else "given"
             own = self._given() or "neither refractory nor reset_delay=False"
+            own += f", and {self.thresholds} thresholds" if self.thresholds > 1 else ""
             raise ValueError(f"state: rest is {held}, but this neuron has {own}; carry the state of the same neuron")
         return start
 
@@ -87,9 +91,10 @@ class WithOptions(Neuron):
         if not self.has_options:
             return super()._through_time(current, state, batch, steps, integer, **options)
         dtype, recurrent = current.dtype, {key: options[key] for key in ("w_rec", "rec_scale") if key in options}
-        theta = self.threshold.to(dtype)
+        theta = over_neurons("threshold", self.threshold.to(dtype), batch[1:])
         drop = theta if self.reset == "subtract" else torch.zeros_like(theta)
-        parameters = torch.stack([row.expand(current.shape[2]) for row in (theta, drop, self._decay_in(dtype))])
+        rows = (theta, drop, self.decay_over(batch[1:], dtype))
+        parameters = torch.stack([row.expand(current.shape[2]) for row in rows])
         start = self._states_before(state, batch, current)
         out, last, (_, _, codes) = outside_graphs(states)(
             current, parameters, self.threshold, self._states_config(), steps=steps, start=start, **recurrent

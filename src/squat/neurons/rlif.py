@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from squat.checks import check_choice, check_input_range, check_int, check_real, check_type
 from squat.neurons.base import check_sequence, is_constant, widened
+from squat.neurons.granularity import over_neurons
 from squat.neurons.lif import DEFAULT_SURROGATE
 from squat.neurons.options import WithOptions
 from squat.neurons.state import LIFState
@@ -37,7 +38,7 @@ class RLIF(WithOptions, OwnWeights):
         in_features: inputs.
         features: neurons.
         beta: decay in [0, 1], or one per neuron.
-        threshold: firing threshold, > 0.
+        threshold: firing threshold, > 0, or one per neuron, for float states.
         weight: weight spec for both matrices, or None for float weights.
         bias: whether there is one.
         shared_scale: one scale for input and recurrent weights; separate ones run under the float rule.
@@ -67,7 +68,7 @@ class RLIF(WithOptions, OwnWeights):
         in_features: int,
         features: int,
         beta: float | Sequence[float] | Tensor = 0.9,
-        threshold: float = 1.0,
+        threshold: float | Sequence[float] | Tensor = 1.0,
         *,
         weight: IntWeight | None = None,
         bias: bool = True,
@@ -93,10 +94,8 @@ class RLIF(WithOptions, OwnWeights):
             beta, threshold, state, reset, zero_reset, surrogate, learn_beta, learn_threshold, ste, arithmetic, initial
         )
         self.in_features, self.features = check_int("in_features", in_features, 1), check_int("features", features, 1)
-        if self.decay().numel() not in (1, features):
-            raise ValueError(
-                f"beta: {self.decay().numel()} decays, expected one, or one for each of {features} features"
-            )
+        for name, value in (("beta", self.decay()), ("threshold", self.threshold)):
+            over_neurons(name, value.detach(), (features,))
         self.shared_scale = check_type("shared_scale", shared_scale, bool, "True or False")
         self.input_scale = check_real("input_scale", input_scale, 0.0, open_low=True)
         self.input_max, self.input_min = check_input_range(input_max, input_min)

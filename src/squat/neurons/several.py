@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from squat.checks import check_type
 from squat.neurons.base import Neuron
-from squat.neurons.lif import check_length
+from squat.neurons.granularity import over_neurons
 from squat.operators import outside_graphs
 from squat.ops.product import FLOAT32_EXACT, check_sums
 from squat.ops.states import StatesConfig, Sums, states
@@ -56,20 +57,34 @@ class SeveralStates(Neuron):
 
         Raises:
             TypeError: if `spec` is not a state spec.
-            ValueError: for a spec that forces decays.
+            ValueError: for a spec that forces decays, and levels in units of several thresholds.
         """
         super().set_state_spec(checked_spec("state", spec))
+        for name, follows in zip(self.spec_arguments, self.equations.in_thresholds, strict=False):
+            own = getattr(self, name, None)
+            if follows and isinstance(own, StateSpec):
+                self.check_one_grid(name, own)
+
+    def set_own_spec(self, name: str, spec: Any) -> None:
+        """Check and keep the spec of a state beside the membrane, by the name of its argument.
+
+        Raises:
+            TypeError: if `spec` is not a state spec, None or `"same"`.
+            ValueError: for a spec that forces decays, or whose levels refer to one threshold where there are several.
+        """
+        setattr(self, name, checked_spec(name, spec))
+        self.set_state_spec(self.state_spec)
 
     def own_parameters(self) -> tuple[Tensor, ...]:
-        """The parameters that the equations name, in order, each 0-dim or `[N]`."""
+        """The parameters that the equations name, in order, each 0-dim or of the shape that it was given in."""
         raise TypeError(f"{type(self).__name__} has no parameters of its own; define own_parameters")
 
     def loop_options(self) -> Any:
         """The options that the equations name."""
         return self.equations.options(float(self.reset == "zero"))
 
-    def dropped(self, theta: Tensor) -> Tensor:
-        """What the reset by subtraction takes from the state that it acts on."""
+    def dropped(self, theta: Tensor, own: Sequence[Tensor]) -> Tensor:
+        """What the reset by subtraction takes from the state that it acts on, given the neuron's own parameters."""
         return theta
 
     def config(self) -> dict[str, Any]:
@@ -94,33 +109,32 @@ class SeveralStates(Neuron):
             delayed=self.reset_delay,
         )
 
-    def loop_parameters(self, dtype: torch.dtype, neurons: int) -> Tensor:
-        """Threshold, what the reset subtracts, and the neuron's own parameters, `[P, neurons]`."""
-        theta = self.threshold.to(dtype)
-        drop = self.dropped(theta) if self.reset == "subtract" else torch.zeros_like(theta)
-        return torch.stack([row.to(dtype).expand(neurons) for row in (theta, drop, *self.own_parameters())])
+    def loop_parameters(self, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+        """Threshold, what the reset subtracts, and the neuron's own parameters, `[P, N]` for neurons of this shape."""
+        given = zip(("threshold", *self.equations.parameters), (self.threshold, *self.own_parameters()), strict=True)
+        theta, *own = (over_neurons(name, value.to(dtype), shape) for name, value in given)
+        drop = self.dropped(theta, own) if self.reset == "subtract" else torch.zeros_like(theta)
+        return torch.stack([row.expand(math.prod(shape)) for row in (theta, drop, *own)])
 
     def _through_time(
         self, current: Tensor, state: Any, batch: torch.Size, steps: int, integer: bool, **options: Any
     ) -> tuple[Tensor, Any]:
         """Output `[T, B, N]` of the loop on currents `[T or 1, B, N]`, and the state in the shape of `batch`."""
         recurrent = {name: options[name] for name in ("w_rec", "rec_scale") if name in options}
-        dtype, neurons, sums = current.dtype, current.shape[2], None
+        dtype, sums = current.dtype, None
         refuse_export()
         if integer:
-            sums = outside_graphs(_sums)(current, options, self.loop_parameters(torch.float64, neurons).detach())
+            sums = outside_graphs(_sums)(current, options, self.loop_parameters(torch.float64, batch[1:]).detach())
             current = current * options["scale"].to(dtype)
             current = current if sums.bias is None else current + options["bias"].to(dtype)
             recurrent |= {"rec_scale": options["scale"]} if "w_rec" in recurrent else {}
-        for name, values in zip(self.equations.parameters, self.own_parameters(), strict=True):
-            check_length(name, values, batch[1:])
         start, start_codes = self._carried(state, batch, dtype), None
         if integer and start is not None:
             start_codes = self._carried_codes(state, batch)
             levels = self._levels_of([code.long() for code in start_codes], dtype)
             start = torch.stack(levels) + (start - start.detach())  # codes decide, values carry the gradient
         out, last, codes = outside_graphs(states)(
-            current, self.loop_parameters(dtype, neurons), self.threshold, self.states_config(), steps=steps,
+            current, self.loop_parameters(dtype, batch[1:]), self.threshold, self.states_config(), steps=steps,
             start=start, sums=sums, start_codes=start_codes, **recurrent,
         )  # fmt: skip
         shaped = {"u": last[-1].reshape(batch), "codes": None if codes[-1] is None else codes[-1].reshape(batch)}

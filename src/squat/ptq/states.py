@@ -44,7 +44,7 @@ class StateSlot:
 
 def slots_of(layer: Any) -> dict[str, StateSlot]:
     """Every state of a layer, by name."""
-    threshold = float(layer.threshold)
+    threshold = float(layer.threshold.detach().flatten()[0])  # of several, no levels are in units
     slots = {}
     if hasattr(layer, "equations"):
         names, units = layer.equations.states, layer.equations.in_thresholds

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from squat.checks import check_type
 from squat.operators import operator
 from squat.quant.rounding import lsq_factor, quantize_ste, scale_gradient
-from squat.quant.weight_scale import lloyd_step, max_scale, power_of_two_multiples, search_scale
+from squat.quant.weight_scale import learned_scale, lloyd_step, max_scale, power_of_two_multiples, search_scale
 from squat.quant.weight_spec import GRANULARITIES, SCALE_RULES, WEIGHT_SPECS, IntWeight
 
 __all__ = ["GRANULARITIES", "SCALE_RULES", "WEIGHT_SPECS", "IntWeight", "WeightQuantizer", "row_bound"]
@@ -92,7 +92,7 @@ class WeightQuantizer(nn.Module):
         if self.spec.scale != "learned":
             return self.scale.clone()
         shared_by = math.prod(self.weight_shape) // self.log_scale.numel()
-        return scale_gradient(self.log_scale.exp(), lsq_factor(shared_by, self.spec.qmax))
+        return scale_gradient(learned_scale(self.log_scale), lsq_factor(shared_by, self.spec.qmax))
 
     def shifts(self) -> Tensor | None:
         """How far each channel's integers are shifted, int64 `[N]`; None where the spec has no shifts."""
@@ -246,7 +246,7 @@ def _quantize_weight(
     spec = IntWeight(bits, granularity, rule)
     wide = _widened(weight.detach())
     _check_finite(wide)
-    scale = stored.detach().exp() if rule == "learned" else stored.detach().clone()
+    scale = learned_scale(stored.detach()) if rule == "learned" else stored.detach().clone()
     if training and rule != "learned":
         scale = _followed(_rows(wide, spec), scale, spec).to(stored.dtype)
     scale = scale.to(wide.dtype)

@@ -17,6 +17,26 @@ LARGEST_SHIFT = 7
 OCTAVE_STEPS = 32
 
 
+def learned_scale(log_scale: Tensor) -> Tensor:
+    """The scale that a parameter holds as its logarithm.
+
+    Raises:
+        ValueError: where training has driven it to 0, infinity or NaN.
+
+    Example:
+        >>> learned_scale(torch.zeros(2))
+        tensor([1., 1.])
+    """
+    scale = log_scale.exp()
+    good = (scale > 0) & scale.isfinite()
+    if not bool(good.all()):
+        raise ValueError(
+            f"log_scale: a weight scale of {float(scale.detach()[~good].flatten()[0]):.4g} after training, expected a "
+            "finite number > 0; lower the learning rate or clip the gradients"
+        )
+    return scale
+
+
 def max_scale(rows: Tensor, qmax: int) -> Tensor:
     """`max|w| / qmax`: nothing is clipped. All-zero rows get `1 / qmax`, so that nobody divides by zero.
 

@@ -96,13 +96,14 @@ def first_codes(
     return codes0
 
 
-def check_threshold(threshold: Tensor) -> None:
-    """Refuse a threshold that training has made negative, zero or NaN."""
-    if not float(threshold.detach()) > 0:
+def check_threshold(threshold: Tensor) -> float:
+    """Refuse thresholds that are not positive, as after training that has diverged; else the lowest."""
+    lowest = float(threshold.detach().min())
+    if not lowest > 0:
         raise ValueError(
-            f"threshold={float(threshold.detach()):.4g} after training: expected a number > 0; lower its "
-            "learning rate or keep it fixed"
+            f"threshold={lowest:.4g} after training: expected a number > 0; lower its learning rate or keep it fixed"
         )
+    return lowest
 
 
 def check_currents(good: bool, config: LoopConfig, limit: int) -> None:

@@ -34,7 +34,7 @@ def states(
     Args:
         x: currents `[T, B, N]`, or `[1, B, N]` if constant over time; float32 or float64.
         parameters: `[P, N]`, the threshold and what the reset subtracts first, then the neuron's own.
-        threshold: 0-dim, what the levels refer to.
+        threshold: what the levels refer to, one; several where no levels do.
         config: constants of the loop.
         steps: T.
         start: carried states `[S, B, N]`; None starts from zero.
@@ -52,8 +52,7 @@ def states(
         RuntimeError: under `torch.export`.
     """
     refuse_export()
-    check_threshold(threshold)
-    theta = float(threshold.detach())
+    theta = check_threshold(threshold)
     if x.device.type != "cpu" or current_backend(x.device) != "cpu":
         out, last, codes, good = reference.run(
             x, parameters, start, w_rec, rec_scale, config, steps, theta, sums, start_codes
@@ -79,7 +78,7 @@ def refuse_export() -> None:
     if torch.compiler.is_exporting():
         raise RuntimeError(
             "neurons of several states cannot be exported: their loops are not traced; use LIF or RLIF "
-            "without a refractory period and with reset_delay=True"
+            "with one threshold, without a refractory period and with reset_delay=True"
         )
 
 
