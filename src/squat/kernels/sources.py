@@ -218,8 +218,9 @@ def _(thing: CodeType) -> Iterator[Any]:
 
 
 def _parts_of_code(code: CodeType, consts: tuple[Any, ...]) -> Iterator[Any]:
-    yield from (code.co_code, code.co_exceptiontable, code.co_flags, code.co_names, code.co_varnames)
-    yield from (code.co_freevars, code.co_cellvars, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
+    counts = (code.co_flags, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
+    names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+    yield repr((code.co_code, code.co_exceptiontable, counts, names))
     yield from consts
 
 
