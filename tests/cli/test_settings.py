@@ -105,13 +105,13 @@ def test_images_for_a_flat_network_are_refused_with_both_ways_out(squat, images,
     assert "--data-option layout=flat" in result.stderr
     result = squat("ablate", "--data", images, "--folder", tmp_path / "ablation")
     assert result.exit_code == 2
-    assert "use convolutions (squat train --conv), or flat data" in result.stderr
+    assert "use convolutions (squat train --conv, squat ablate --preset nmnist), or flat data" in result.stderr
 
 
 def test_flat_data_for_convolutions_are_refused_with_both_ways_out(squat, own_data, tmp_path):
     result = squat("train", "--data", own_data, "--conv", "--out", tmp_path / "run")
     assert result.exit_code == 2
-    assert "have 9 flat features, and convolutions take images: leave out --conv, or use images" in result.stderr
+    assert "have 9 flat features, and convolutions take images: use another network" in result.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -36,7 +36,8 @@ def data(
     output.print_table(("property", "value"), [*rows, *(("note", note) for note in notes)], title=f"data {name}")
     if Path(name).is_file():
         takers = "every verb takes it" if description["labelled"] else "without labels; squat run takes it"
-        typer.echo(f"{name} is in order, {takers} as --data {name}")
+        options = "".join(f" --data-option {word}" for word in data_option or [])
+        typer.echo(f"{name} is in order, {takers} as --data {name}{options}")
 
 
 def _list(as_json: bool) -> None:

@@ -137,11 +137,12 @@ def check_form(architecture: str, dataset: Dataset) -> None:
     if has_images(dataset):
         raise ValueError(
             f"data {dataset.name} are images of {shape}, and {architecture} networks take flat features: use "
-            "convolutions (squat train --conv), or flat data (--data-option layout=flat, where the data have it)"
+            "convolutions (squat train --conv, squat ablate --preset nmnist), or flat data (--data-option layout=flat, "
+            "where the data have it)"
         )
     raise ValueError(
-        f"data {dataset.name} have {shape} flat features, and convolutions take images: leave out --conv, or use "
-        "images (--data-option layout=image, where the data have it)"
+        f"data {dataset.name} have {shape} flat features, and convolutions take images: use another network "
+        "(squat train without --conv), or images (--data-option layout=image, where the data have it)"
     )
 
 
