@@ -96,12 +96,17 @@ def test_a_parameter_lost_to_nan_is_named(neuron, name, text):
 
 
 @pytest.mark.parametrize("lost", [math.nan, math.inf, -math.inf])
-def test_a_lost_weight_scale_is_named(lost):
+def test_a_lost_scale_or_gain_is_named(lost):
     quantizer = WeightQuantizer(squat.IntWeight(4, scale="learned"), torch.Size((3, 4)))
     with torch.no_grad():
         quantizer.log_scale.fill_(lost)
-    with pytest.raises(ValueError, match=r"log_scale: a weight scale of (nan|inf|0) after training, expected a finite"):
+    with pytest.raises(ValueError, match=r"log_scale: its exponential is (nan|inf|0) after training, expected"):
         quantizer(torch.ones(3, 4))
+    layer = squat.Linear(4, 3, batch_norm=True)
+    with torch.no_grad():
+        layer.norm.log_gain.fill_(lost)
+    with pytest.raises(ValueError, match=r"log_gain: its exponential is (nan|inf|0) after training, expected"):
+        layer(torch.ones(3, 2, 4))
 
 
 def test_the_gradient_is_that_of_the_threshold_times_itself():
@@ -120,6 +125,9 @@ def test_a_threshold_that_is_learned_is_set_and_not_written():
             neuron(torch.ones(2, 1, 3))
         neuron.threshold = neuron.threshold * 2
         assert neuron.threshold.item() == 2.0
+    for each in (squat.LIF(), neuron):
+        with pytest.raises(TypeError, match=r"threshold: a Parameter, expected a tensor; .* learn_threshold=True"):
+            each.threshold = torch.nn.Parameter(torch.ones(()))
 
 
 def test_states_of_learned_and_of_fixed_thresholds_are_exchanged():

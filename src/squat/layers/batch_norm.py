@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from squat.operators import check_finite, operator
+from squat.quant.weight_scale import learned_scale
 
 EPS = 1e-5
 MOMENTUM = 0.1
@@ -64,7 +65,7 @@ class BatchNorm(nn.Module):
 
     def factor(self) -> Tensor:
         """`g [channels]`, > 0, at least float32."""
-        return self.log_gain.to(self.variance.dtype).exp() * (self.variance + EPS).rsqrt()
+        return learned_scale(self.log_gain.to(self.variance.dtype), "log_gain") * (self.variance + EPS).rsqrt()
 
     def fold(self, weight: Tensor) -> Tensor:
         """The folded weights, at least float32. In training the gain gets its gradient from `follow` instead."""

@@ -62,6 +62,11 @@ class Stateful(nn.Module):
         forget_all(self)
         return super().train(mode)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "threshold" and isinstance(value, nn.Parameter):
+            raise TypeError("threshold: a Parameter, expected a tensor; to train it give learn_threshold=True")
+        super().__setattr__(name, value)
+
     def _set_threshold(self, threshold: float | Sequence[float] | Tensor, learn: bool) -> None:
         theta = checked_threshold(threshold)
         if theta.numel() > 1 and not self.several_thresholds:

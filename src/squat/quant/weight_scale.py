@@ -17,21 +17,21 @@ LARGEST_SHIFT = 7
 OCTAVE_STEPS = 32
 
 
-def learned_scale(log_scale: Tensor) -> Tensor:
-    """The scale that a parameter holds as its logarithm.
+def learned_scale(logarithm: Tensor, name: str = "log_scale") -> Tensor:
+    """The scale or gain that a parameter holds as its logarithm.
 
     Raises:
-        ValueError: where training has driven it to 0, infinity or NaN.
+        ValueError: where training has driven it to 0, infinity or NaN, by its name; unseen where code is traced.
 
     Example:
         >>> learned_scale(torch.zeros(2))
         tensor([1., 1.])
     """
-    scale = log_scale.exp()
+    scale = logarithm.exp()
     good = (scale > 0) & scale.isfinite()
-    if not bool(good.all()):
+    if not torch.compiler.is_compiling() and not bool(good.all()):
         raise ValueError(
-            f"log_scale: a weight scale of {float(scale.detach()[~good].flatten()[0]):.4g} after training, expected a "
+            f"{name}: its exponential is {float(scale.detach()[~good].flatten()[0]):.4g} after training, expected a "
             "finite number > 0; lower the learning rate or clip the gradients"
         )
     return scale
