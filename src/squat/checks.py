@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 from collections.abc import Collection
 from typing import Any
+
+LARGEST_COUNT = 2**31 - 1
+"""Largest number of samples, steps or epochs that is taken seriously."""
 
 
 def _message(name: str, value: Any, accepted: str, remedy: str) -> str:
@@ -66,3 +71,26 @@ def check_type(name: str, value: Any, types: type | tuple[type, ...], accepted: 
     if not isinstance(value, types):
         raise TypeError(_message(name, value, accepted, remedy))
     return value
+
+
+def check_memory(what: str, needed: int, remedy: str) -> None:
+    """Refuse what needs more bytes than this machine has, before any are asked for: ValueError."""
+    available = _memory()
+    if available is not None and needed > available:
+        raise ValueError(
+            f"{what}: needs {gigabytes(needed)} of memory, this machine has {gigabytes(available)}; {remedy}"
+        )
+
+
+def gigabytes(count: int) -> str:
+    """Bytes in words."""
+    return f"{min(count, 10**300) / 1e9:.3g} GB"
+
+
+@functools.cache
+def _memory() -> int | None:
+    """Bytes of memory of this machine, None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None

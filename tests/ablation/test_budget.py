@@ -36,9 +36,11 @@ def test_no_run_starts_that_would_not_end_in_time(tmp_path: Path) -> None:
     assert Budget(None, folder).allows(train)
     assert Budget(time.time() + 5, folder).allows(train)  # nothing known yet
     assert not Budget(time.time() - 1, folder).allows(train)
-    known = {"status": "ok", "parent": None, "cell": "float", "seconds": 60.0}
-    write_json(folder.record("a"), envelope(**known))
-    write_json(folder.record("b"), envelope(**{**known, "status": "failed", "seconds": 1000.0}))
+    known = {"id": "a", "status": "ok", "parent": None, "cell": "float", "seconds": 60.0}
+    found = {"accuracy": 0.5, "tied_share": 0.0, "predictions": [0], "spike_rates": {}}
+    found = {"validation": found, "test": found, "size": {"weights": 1, "states": 1}}
+    write_json(folder.record("a"), envelope(**known, **found))
+    write_json(folder.record("b"), envelope(**{**known, "status": "failed", "error": "none", "seconds": 1000.0}))
     assert Budget(None, folder).estimate(train) == 60.0
     assert Budget(None, folder).estimate(expand(small_config(cells=("qat",)))[0].train) == 60.0  # the same kind
     assert not Budget(time.time() + 30, folder).allows(train)

@@ -106,7 +106,7 @@ def test_sequential_fashion_is_a_row_a_step(small_fashion):
     [
         ({"mode": "rows"}, r"mode='rows': expected one of 'static', 'sequential'"),
         ({"layout": "chw"}, r"layout='chw': expected one of 'flat', 'image'"),
-        ({"steps": 0}, r"steps=0: expected an integer >= 1"),
+        ({"steps": 0}, r"steps=0: expected an integer from 1 to 1000000"),
         ({"mode": "sequential", "steps": 27}, r"mode='sequential' shows 28 rows in 28 steps; leave out `steps`"),
         ({"mode": "sequential", "layout": "image"}, r"mode='sequential' shows 28 rows in 28 steps; leave out"),
     ],
@@ -159,7 +159,7 @@ def test_nmnist_folds_test_every_sample_once():
         ({"fold": 5}, r"fold=5: expected an integer from 0 to 4"),
         ({"height": 28}, r"height=28: expected one of 34, 17"),
         ({"layout": "chw"}, r"layout='chw': expected one of"),
-        ({"steps": 0}, r"steps=0: expected an integer >= 1"),
+        ({"steps": 0}, r"steps=0: expected an integer from 1 to 1000000"),
     ],
 )
 def test_bad_nmnist_options_are_refused(options, message):

@@ -181,10 +181,10 @@ def test_a_truncated_shd_file_is_refused(tmp_path):
     [
         ("shd", {"channels": 139}, r"channels=139: expected a divisor of 700"),
         ("ssc", {"bin_ms": 0}, r"bin_ms=0: expected a finite number > 0"),
-        ("shd", {"steps": 0}, r"steps=0: expected an integer >= 1"),
+        ("shd", {"steps": 0}, r"steps=0: expected an integer from 1 to 1000000"),
         ("nmnist", {"height": 16}, r"height=16: expected a divisor of 34, the pixels of the camera"),
         ("dvs_gesture", {"layout": "chw"}, r"layout='chw': expected one of 'flat', 'image'"),
-        ("cifar10_dvs", {"steps": 0}, r"steps=0: expected an integer >= 1"),
+        ("cifar10_dvs", {"steps": 0}, r"steps=0: expected an integer from 1 to 1000000"),
         ("shd", {"folder": "nowhere"}, r"folder='nowhere': no nowhere.shd_train.h5; name the folder that holds the fi"),
         ("nmnist", {}, r"Train: not found \(looked at .*nmnist.Train.*\) and it has no public address; put it at"),
         ("dvs_gesture", {}, r"trials_to_train.txt: not found .* put it at .*dvs_gesture.trials_to_train.txt, or at"),

@@ -240,7 +240,7 @@ def test_binning_options_are_for_events(write):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, r"steps=0: expected an integer >= 1"),
+        ({"steps": 0}, r"steps=0: expected an integer from 1 to 1000000"),
         ({"bin_ms": 0.0}, r"bin_ms=0.0: expected a finite number > 0"),
     ],
 )

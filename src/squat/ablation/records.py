@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from squat.ablation.schema import check_record
 from squat.atomic import atomic_write
 from squat.kernels.sources import source_hash
 
@@ -178,7 +179,8 @@ def read_records(folder: Folder, jobs: list[str] | None = None) -> dict[str, dic
     """
     if jobs is None:
         jobs = sorted(path.stem for path in (folder.path / "records").glob("*.json"))
-    return {job: read_json(folder.record(job)) for job in jobs if folder.record(job).exists()}
+    paths = {job: folder.record(job) for job in jobs}
+    return {job: check_record(path, read_json(path)) for job, path in paths.items() if path.exists()}
 
 
 def without_times(record: Any) -> Any:

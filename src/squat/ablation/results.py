@@ -15,6 +15,7 @@ from squat.ablation.cells import CELLS, get_cell, parent_of
 from squat.ablation.config import AblationConfig
 from squat.ablation.grid import Coordinates, coordinates, job_at
 from squat.ablation.records import Folder, read_json, read_records
+from squat.ablation.schema import check_data
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Results:
         found = read_json(folder.config)
         if found.get("kind") != "ablation":
             raise ValueError(f"{folder.path} holds a {found.get('kind')!r}, not an ablation; nothing to report")
-        config = AblationConfig.from_json(found["config"])
-        return cls(folder, config, read_json(folder.data), read_records(folder))
+        config = AblationConfig.from_json(found.get("config"))
+        return cls(folder, config, check_data(folder.data, read_json(folder.data)), read_records(folder))
 
     @property
     def chance(self) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from squat.checks import check_choice, check_int, check_real
 from squat.data.converted import Originals, converted, stream_converted
 from squat.data.dataset import Dataset
+from squat.data.events import check_steps
 from squat.data.readers import unreadable
 from squat.data.stream import Grid
 
@@ -34,7 +35,7 @@ class View:
     layout: str
 
     def __post_init__(self) -> None:
-        check_int("steps", self.steps, 1)
+        check_steps(self.steps)
         check_real("bin_ms", self.bin_ms, 0.0, open_low=True)
         check_int("height", self.height, 1, self.side)
         if self.side % self.height:

@@ -89,6 +89,7 @@ class Split:
         low, high = torch.aminmax(indices)
         if low < 0 or high >= len(self):
             raise ValueError(f"indices from {int(low)} to {int(high)}: expected 0 to {len(self) - 1}, one per sample")
+        self.inputs.check_batch(len(indices))
         return self.inputs.gather(indices), self.labels.index_select(0, indices)
 
     def take(self, indices: Tensor) -> Split:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from squat.checks import check_int, check_memory
 from squat.data.inputs import STEPS_PER_BYTE, PackedSpikes, pack_spikes
 
 CELLS_AT_ONCE = 1 << 22
 """Unpacked cells (one byte each) that are held at a time while packing."""
+MOST_STEPS = 10**6
+FEWER = "use fewer steps or channels"
 LAST_BIN = 2.0**62
 """Later bins than int64 holds count as this one."""
+
+
+def check_steps(steps: int) -> int:
+    """`steps` if it is a number of steps that can be held, else TypeError or ValueError."""
+    return check_int("steps", steps, 1, MOST_STEPS)
 
 
 def whole_ticks(ticks_per_bin: float) -> int:
     """The width of a bin as a whole number if it is one within 1e-9 of itself, else 0."""
     whole = round(ticks_per_bin)
-    return whole if whole > 0 and abs(ticks_per_bin - whole) <= 1e-9 * whole else 0
+    return whole if 0 < whole < LAST_BIN and abs(ticks_per_bin - whole) <= 1e-9 * whole else 0
 
 
 def bin_of(times: np.ndarray, ticks_per_bin: float) -> np.ndarray:
@@ -65,6 +73,8 @@ def bin_events(
         [[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]]
     """
     samples = len(offsets) - 1
+    what = f"{samples} recordings of {steps} steps and {channels} channels"
+    check_memory(what, max(samples * steps * channels // 8, steps * channels), FEWER)
     padded = -(-steps // STEPS_PER_BYTE) * STEPS_PER_BYTE
     packed = np.empty((samples, padded // STEPS_PER_BYTE, channels), dtype=np.uint8)
     chunk = max(1, CELLS_AT_ONCE // (padded * channels))

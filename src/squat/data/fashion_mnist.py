@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from squat.checks import check_choice, check_int
+from squat.checks import check_choice
 from squat.data.dataset import Dataset, Entry, Split
+from squat.data.events import check_steps
 from squat.data.inputs import Constant, Frames, Inputs
 from squat.data.readers import read_idx
 from squat.data.sources import Source, locate
@@ -72,7 +73,7 @@ def load_fashion_mnist(*, mode: str = "static", steps: int | None = None, layout
     check_choice("layout", layout, ("flat", "image"))
     if mode == "sequential" and (steps not in (None, SIDE) or layout != "flat"):
         raise ValueError(f"mode='sequential' shows {SIDE} rows in {SIDE} steps; leave out `steps` and `layout`")
-    steps = check_int("steps", (25 if mode == "static" else SIDE) if steps is None else steps, 1)
+    steps = check_steps((25 if mode == "static" else SIDE) if steps is None else steps)
     paths = {name: locate(source) for name, source in FILES.items()}
     arrays = {name: torch.from_numpy(read_idx(path)) for name, path in paths.items()}
 

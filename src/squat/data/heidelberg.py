@@ -13,6 +13,7 @@ from squat.checks import check_int, check_real
 from squat.data.aer import LATEST, check_times
 from squat.data.converted import Originals, Recording, converted, stream_converted
 from squat.data.dataset import Dataset, Entry
+from squat.data.events import check_steps
 from squat.data.originals import original_folder
 from squat.data.readers import AGAIN, unreadable
 from squat.data.sources import Original
@@ -93,7 +94,7 @@ def _load(
     if CHANNELS % channels:
         raise ValueError(f"channels={channels}: expected a divisor of {CHANNELS}, such as 140 or 700")
     bin_ms = check_real("bin_ms", bin_ms, 0.0, open_low=True)
-    check_int("steps", steps, 1)
+    check_steps(steps)
     root = original_folder(files, folder)
     paths = [root / Path(file.path).name for file in files]
 

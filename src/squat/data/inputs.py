@@ -7,12 +7,15 @@ torch calls. The fifth way, events that stay on disk, is `squat.data.stream.Even
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
 from torch import Tensor
+
+from squat.checks import check_memory
 
 STEPS_PER_BYTE = 8
 
@@ -42,6 +45,19 @@ class Inputs(ABC):
     @abstractmethod
     def take(self, indices: Tensor) -> Self:
         """Only the samples `indices` (int64 `[M]`), in the same layout."""
+
+    @property
+    def _steps_in_memory(self) -> int:
+        return self.steps
+
+    def check_batch(self, size: int) -> None:
+        """Refuse a batch of `size` samples that does not fit into memory: ValueError."""
+        what = f"a batch of {size} samples of {self.steps} steps and {' x '.join(map(str, self.shape))} inputs"
+        check_memory(
+            what,
+            4 * size * self._steps_in_memory * math.prod(self.shape),
+            "use fewer steps, inputs or samples in a batch",
+        )
 
     @property
     @abstractmethod
@@ -89,6 +105,10 @@ class Constant(BytesInMemory):
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.values.shape[1:])
+
+    @property
+    def _steps_in_memory(self) -> int:
+        return 1
 
     def gather(self, indices: Tensor) -> Tensor:
         still = self.values.index_select(0, indices).to(torch.float32)

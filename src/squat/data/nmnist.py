@@ -10,7 +10,7 @@ import torch
 from squat.checks import check_choice, check_int
 from squat.data.coverage import Coverage, coverage
 from squat.data.dataset import Dataset, Entry, cut
-from squat.data.events import bin_events
+from squat.data.events import bin_events, check_steps
 from squat.data.inputs import PackedSpikes
 from squat.data.readers import read_npz
 from squat.data.sources import Source, locate
@@ -53,7 +53,7 @@ def load_nmnist(*, steps: int = 20, height: int = SIDE, layout: str = "flat", fo
         >>> digits.test.batch(torch.arange(8))[0].shape      # doctest: +SKIP
         torch.Size([20, 8, 578])
     """
-    check_int("steps", steps, 1)
+    check_steps(steps)
     check_choice("height", height, (SIDE, SIDE // 2))
     check_choice("layout", layout, ("flat", "image"))
     check_int("fold", fold, 0, FOLDS - 1)

@@ -35,7 +35,7 @@ def read_npz(path: Path, names: Collection[str]) -> tuple[dict[str, np.ndarray],
     if not zipfile.is_zipfile(path):
         raise unreadable(path, "truncated, or not an .npz file", AGAIN)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files if name in names}, list(archive.files)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise unreadable(path, f"damaged ({error})", AGAIN) from error

@@ -17,7 +17,7 @@ from torch import Tensor
 from squat.checks import check_choice, check_int, check_real
 from squat.data.coverage import Coverage, per_recording
 from squat.data.dataset import Dataset, Entry, cut
-from squat.data.events import bin_events
+from squat.data.events import bin_events, check_steps
 from squat.data.inputs import PackedSpikes
 from squat.data.readers import read_npz
 from squat.data.sources import Source, locate
@@ -87,7 +87,7 @@ def load_spoken_digits(
     if CHANNELS % channels:
         raise ValueError(f"channels={channels}: expected a divisor of {CHANNELS}, such as 140 or 700")
     bin_ms = check_real("bin_ms", bin_ms, 0.0, open_low=True)
-    check_int("steps", steps, 1)
+    check_steps(steps)
     check_choice("split", split, SPLIT_RULES)
     if (channels, bin_ms) == (EMBEDDED_CHANNELS, EMBEDDED_BIN_MS) and steps <= EMBEDDED_STEPS:
         recordings, source = _embedded(), f"embedded in the package ({EMBEDDED})"

@@ -129,6 +129,7 @@ class EventStream(Inputs):
         """
         from squat.data.binning import bin_into
 
+        self.check_batch(len(indices))
         samples = self.samples.index_select(0, indices).numpy()
         times, units = self.file.mapped()
         places = self.grid.places()

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from squat.checks import check_choice, check_int
+from squat.checks import check_choice
+from squat.data.events import check_steps
 from squat.data.inputs import Constant, Frames, Inputs, pack_signs, pack_spikes
 from squat.data.user_arrays import NUMBERS, UserFile
 
@@ -48,7 +49,7 @@ def dense_inputs(file: UserFile, steps: int | None, layout: str | None) -> tuple
 
 def _kept(frames: Tensor, steps: int | None, ends: tuple[int, int]) -> Inputs:
     if steps is not None:
-        return Constant(frames, check_int("steps", steps, 1))
+        return Constant(frames, check_steps(steps))
     pack = {(0, 1): pack_spikes, (-1, 1): pack_signs}.get(ends)
     return Frames(frames, frames.shape[1]) if pack is None else pack(frames)
 

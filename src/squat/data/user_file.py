@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from squat.checks import check_int, check_real, check_type
+from squat.checks import check_real, check_type
 from squat.data.coverage import Coverage, coverage
 from squat.data.dataset import Dataset, cut
 from squat.data.event_file import EventFile, locate_array
-from squat.data.events import bin_events
+from squat.data.events import bin_events, check_steps
 from squat.data.inputs import Constant, Inputs
 from squat.data.labels import UNLABELLED
 from squat.data.splits import TEST, TRAIN, VALIDATION, deal
@@ -27,6 +27,8 @@ OTHER_NAMES = ("labels", "y", "target", "targets", "class")
 """Arrays that look like labels: such a file is not taken for one without."""
 LATEST = 2**53
 """Times that are not integers are binned in float64; beyond this it no longer tells neighbouring ticks apart."""
+MANY_CHANNELS = 1 << 22
+"""More must be stated."""
 DEFAULT_STEPS, DEFAULT_BIN_MS = 100, 10.0
 DEAL_PARTS, DEAL_SEED = 10, 0
 DEALT = "dealt by class with a fixed seed: 70 % training, 10 % validation, 20 % test"
@@ -144,6 +146,11 @@ def _events(file: UserFile, bins: Bins) -> tuple[Inputs, Coverage]:
     if len(units) and (units.min() < 0 or units.max() >= channels):
         came = f"values from {units.min()} to {units.max()}"
         raise file.refuse("units", came, f"0 to {channels - 1} (`channels` - 1)")
+    if "channels" not in file.arrays and channels > MANY_CHANNELS:
+        came = f"{channels - 1}, of event {units.argmax()}"
+        raise file.refuse(
+            "units", came, f"channels from 0 to {MANY_CHANNELS - 1}, or their number stated as `channels`"
+        )
     offsets = _offsets(file, len(times))
     spikes = bin_events(times, units, offsets, steps=bins.steps, channels=channels, ticks_per_bin=bins.ticks)
     return spikes, bins.coverage(times, offsets)
@@ -165,7 +172,7 @@ def _streamed(file: UserFile, bins: Bins) -> tuple[Inputs, Coverage]:
 
 
 def _bins(file: UserFile, steps: int | None, bin_ms: float | None) -> Bins:
-    steps = check_int("steps", DEFAULT_STEPS if steps is None else steps, 1)
+    steps = check_steps(DEFAULT_STEPS if steps is None else steps)
     bin_ms = check_real("bin_ms", DEFAULT_BIN_MS if bin_ms is None else bin_ms, 0.0, open_low=True)
     if "time_unit_s" not in file.arrays:
         raise file.refuse("time_unit_s", "missing", "one positive number, the seconds in a unit of `times`")

@@ -14,6 +14,7 @@ from squat.layers.sequential import Sequential
 from squat.models.config import NetworkConfig
 from squat.models.network import Network
 from squat.models.readout import READOUT_NAMES
+from squat.models.size import check_network_memory
 from squat.neurons import LI, LIF, NEURONS, RLIF
 
 
@@ -40,6 +41,7 @@ def build_network(config: NetworkConfig, seed: int) -> Network:
     """
     check_type("config", config, NetworkConfig, "a NetworkConfig")
     check_int("seed", seed, 0, 2**63 - 1)
+    check_network_memory(config)
     with torch.random.fork_rng(devices=[]):
         layers = _LAYERS[config.architecture](config)
     if config.readout == "spike_count":

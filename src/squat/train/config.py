@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from squat.checks import check_choice, check_int, check_real, check_type
+from squat.checks import LARGEST_COUNT, check_choice, check_int, check_real, check_type
 from squat.models.config import NetworkConfig
 from squat.models.serial import as_object, decode_fields, encode_fields
+from squat.train.threads import MOST_THREADS
 
 LOSSES = ("cross_entropy", "count_mse")
 SCHEDULES = ("cosine", "constant")
 OPTIMIZERS = ("adam", "adamw")
+MOST = {"epochs": 10**6, "batch_size": LARGEST_COUNT, "threads": MOST_THREADS, "devices": 1024}
 Option = bool | int | float | str | None
 
 
@@ -124,7 +126,7 @@ class TrainConfig:
     """How a network is trained.
 
     Args:
-        epochs: passes over the training split.
+        epochs: passes over the training split, up to a million.
         batch_size: samples of a step, on each device.
         learning_rate: of Adam, at the start of the schedule.
         optimizer: `"adam"` or `"adamw"`.
@@ -136,7 +138,7 @@ class TrainConfig:
         augment: augmentation of the training batches.
         early_stopping_patience: epochs without a better validation accuracy after which training stops and the best
             epoch's weights are kept; None trains all epochs and keeps the last.
-        threads: CPU threads; part of the config, because sums depend on it.
+        threads: CPU threads, up to 1024; part of the config, because sums depend on it.
         accelerator, devices, strategy: handed to Lightning's Trainer.
 
     Raises:
@@ -164,8 +166,8 @@ class TrainConfig:
     strategy: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "threads", "devices"):
-            check_int(name, getattr(self, name), 1)
+        for name, most in MOST.items():
+            check_int(name, getattr(self, name), 1, most)
         for name in ("learning_rate", "logit_scale"):
             object.__setattr__(self, name, check_real(name, getattr(self, name), 0.0, open_low=True))
         object.__setattr__(self, "weight_decay", check_real("weight_decay", self.weight_decay, 0.0))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from squat.checks import check_choice, check_int, check_type
+from squat.checks import LARGEST_COUNT, check_choice, check_int, check_type
 from squat.models.network import Network
 from squat.models.readout import predict, tied
 from squat.neurons.stateful import Stateful
@@ -84,7 +84,7 @@ def evaluate(
         True
     """
     check_type("network", network, Network, "a squat Network", "squat.load gives one")
-    check_int("batch_size", batch_size, 1)
+    check_int("batch_size", batch_size, 1, LARGEST_COUNT)
     check_choice("loss", loss, LOSSES)
     if len(split) == 0:
         raise ValueError("split: expected at least one sample, got none; load data with such a split")

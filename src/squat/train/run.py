@@ -11,6 +11,7 @@ from squat.checks import check_type
 from squat.files import atomic_write, save
 from squat.models.build import build_network
 from squat.models.network import Network
+from squat.models.size import check_training_memory
 from squat.train.config import RunConfig
 from squat.train.loader import training_loader
 from squat.train.quiet import quiet
@@ -115,6 +116,7 @@ def check_data(config: RunConfig, data: Dataset) -> None:
             )
     if len(data.train) == 0:
         raise ValueError(f"data {data.name!r}: expected training samples, got none; {data.split_rule}")
+    check_training_memory(config.network, data.steps, min(config.train.batch_size, len(data.train)))
     if config.train.early_stopping_patience is not None and len(data.validation) == 0:
         raise ValueError(f"early_stopping_patience: expected a validation split, data {data.name!r} has none; use None")
 

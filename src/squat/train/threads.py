@@ -7,6 +7,11 @@ from contextlib import contextmanager
 
 import torch
 
+from squat.checks import check_int
+
+MOST_THREADS = 1024
+"""More end the process in the libraries below, without a word."""
+
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
@@ -19,7 +24,7 @@ def threads(count: int | None) -> Iterator[None]:
     """
     before = torch.get_num_threads()
     if count is not None:
-        torch.set_num_threads(count)
+        torch.set_num_threads(check_int("threads", count, 1, MOST_THREADS))
     try:
         yield
     finally:
