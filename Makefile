@@ -1,18 +1,19 @@
 # Each target does its own set-up. Assumed: Python 3.11 or newer, make, a POSIX shell.
 #   make demo                   the ablation on real data
-#   make test                   the whole test suite
+#   make test                   the tests, in two processes (WORKERS=4: in four); ARGS=--slow=all: the slow ones too
 #   make demo PYTHON=python3.12 with another Python;  VENV=folder for another virtual environment
 .POSIX:
 
 PYTHON = python3
 VENV = .venv
+WORKERS = 2
 BIN = $(VENV)/bin
 # Matplotlib draws to files here, and pip should not talk about itself.
 RUN = MPLBACKEND=Agg PIP_DISABLE_PIP_VERSION_CHECK=1
 
 help:
 	@echo 'make demo   train and compare quantized spiking networks on real data: table, figures, verdicts'
-	@echo 'make test   run the tests'
+	@echo 'make test   run the tests; the slow ones too with ARGS=--slow=all'
 	@echo 'make lint   ruff: rules and format      make types  mypy'
 	@echo 'make bench  speed and memory against snnTorch, Brevitas and the floors, behind equality tests'
 	@echo 'make clean  remove the virtual environment and the tool caches'
@@ -21,7 +22,7 @@ demo: $(VENV)/.demo
 	$(RUN) $(BIN)/squat ablate $(ARGS)
 
 test: $(VENV)/.dev
-	$(RUN) $(BIN)/python -m pytest $(ARGS)
+	$(RUN) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

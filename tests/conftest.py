@@ -26,9 +26,6 @@ hypothesis.settings.register_profile("squat", deadline=None, derandomize="CI" in
 hypothesis.settings.load_profile("squat")
 
 
-SLOW = pytest.StashKey[str]()  # what is said at the end of slow tests that were left out
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--slow`: which of the tests marked `slow` run."""
     parser.addoption(
@@ -45,7 +42,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if out := set(left):
         items[:] = [item for item in items if item not in out]
         config.hook.pytest_deselected(items=left)
-        config.stash[SLOW] = f"{len(left)} slow tests left out (--slow={slow}); --slow=all runs them"
     lacking = {
         "gpu": None if torch.cuda.is_available() else "needs a CUDA device",
         "network": None if os.environ.get("SQUAT_NETWORK") == "1" else "downloads; set SQUAT_NETWORK=1 to run it",
@@ -70,8 +66,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """What was left out, and what the run cost, since the time by the clock depends on what else the machine does."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     seconds = sum(one.ru_utime + one.ru_stime for one in used)
-    if SLOW in config.stash:
-        terminalreporter.write_line(config.stash[SLOW])
+    if config.option.slow != "all" and "slow" not in config.option.markexpr:
+        terminalreporter.write_line("slow tests were left out; --slow=all runs them too")
     terminalreporter.write_line(f"processor time: {seconds:.0f} s ({seconds / 60:.1f} minutes)")
 
 

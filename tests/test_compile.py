@@ -22,6 +22,7 @@ INDUCTOR = pytest.param(
         pytest.mark.skipif(not shutil.which("g++"), reason="needs the C++ compiler g++, which inductor calls"),
     ],
 )
+EAGER = pytest.param("eager", marks=pytest.mark.slow)  # what it shows, aot_eager shows too
 ARCHITECTURES = {"feedforward": 20, "recurrent": 20, "conv": (2, 8, 8)}
 SPECS = [
     (None, None),
@@ -101,14 +102,14 @@ def assert_same_run(net, backend, tolerance):
         twin.zero_grad()
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager", INDUCTOR])
+@pytest.mark.parametrize("backend", [EAGER, "aot_eager", INDUCTOR])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize(("weights", "states"), SPECS, ids=["float", "weights", "states", "both"])
 def test_a_whole_network(architecture, weights, states, backend):
     assert_same_run(network(architecture, weights, states), backend, 1e-5)
 
 
-@pytest.mark.parametrize("architecture", ["feedforward", "recurrent"])
+@pytest.mark.parametrize("architecture", ["feedforward", pytest.param("recurrent", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
 def test_every_option(options, architecture):
     options = {"weights": squat.IntWeight(4), "states": squat.Anchored(4), **options}
@@ -172,7 +173,7 @@ def bad(kind):
     return net, x, states, text
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager", INDUCTOR])
+@pytest.mark.parametrize("backend", [EAGER, "aot_eager", INDUCTOR])
 @pytest.mark.parametrize(
     "kind", ["NaN", "swallowed", "NaN weights", "threshold", "codes", "fractions", "recurrent fractions", "too large"]
 )

@@ -174,6 +174,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow  # compiles the loops for another processor
 def test_processors_without_avx512_give_the_same_sums():
     plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
     done = subprocess.run(
