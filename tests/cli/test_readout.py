@@ -6,8 +6,10 @@ import pytest
 import torch
 
 import squat as package
+from squat.cli.networks import READS
 from squat.integer import load as load_integers
 from squat.models import MeanMembrane, SpikeCount
+from squat.models.readout import READOUT_NAMES
 
 
 def _layers(last=None, **quantized):
@@ -18,6 +20,10 @@ def _layers(last=None, **quantized):
     if quantized:
         package.quantize_(layers, **quantized)
     return layers
+
+
+def test_it_is_known_of_every_readout_what_it_reads():
+    assert READS.keys() == READOUT_NAMES.keys()
 
 
 @pytest.fixture
