@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from squat.layers.checkpoint import checkpoint_over_time
     from squat.layers.residual import Residual
     from squat.layers.sequential import Sequential
+    from squat.layers.tap import Membrane, Tap, tapped
     from squat.models import Network
     from squat.models.quantize import dequantize_, quantize_
     from squat.neurons import (
@@ -68,6 +69,9 @@ _HOME = {
     "Conv2d": "squat.layers",
     "Flatten": "squat.layers",
     "Residual": "squat.layers.residual",
+    "Tap": "squat.layers.tap",
+    "tapped": "squat.layers.tap",
+    "Membrane": "squat.layers.tap",
     "Sequential": "squat.layers.sequential",
     "checkpoint_over_time": "squat.layers.checkpoint",
     "LIF": "squat.neurons",
@@ -117,6 +121,7 @@ __all__ = [
     "LSTMState",
     "Lapicque",
     "Linear",
+    "Membrane",
     "Network",
     "RCubaLIF",
     "Residual",
@@ -124,6 +129,7 @@ __all__ = [
     "Sigmoid",
     "SpikingLSTM",
     "StateSpec",
+    "Tap",
     "ThresholdCentered",
     "Triangular",
     "Uniform",
@@ -142,6 +148,7 @@ __all__ = [
     "quantize_state",
     "sample_beta",
     "save",
+    "tapped",
     "to_snntorch",
 ]
 

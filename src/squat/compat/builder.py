@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from squat.compat.structure import Link
 from squat.layers import Dropout, Flatten
+from squat.layers.tap import Tap
 from squat.surrogate import Surrogate
 
 
@@ -44,7 +45,7 @@ class Builder:
 
     def follows_spikes(self) -> bool:
         """Whether the next layer gets spikes: behind a neuron that fires, perhaps flattened."""
-        behind: list[Any] = [layer for layer in self.layers if not isinstance(layer, Flatten | Dropout)]
+        behind: list[Any] = [layer for layer in self.layers if not isinstance(layer, Flatten | Dropout | Tap)]
         return bool(behind) and hasattr(behind[-1], "set_state_spec") and behind[-1].spiking
 
     def precedes(self, *keys: str) -> bool:

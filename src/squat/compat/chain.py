@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from squat.compat.paths import JOINS, Paths, Piece, in_words, is_join, unchanged
+from squat.compat.paths import Paths, Piece, in_words, is_join, unchanged
 from squat.compat.record import Call, Record, Value, memory, record
-from squat.compat.structure import Link, refusal, tensors_in
+from squat.compat.structure import Link, neurons_in, refusal, tensors_in
 
 READOUTS = {
     *(
@@ -165,17 +165,22 @@ class _Chain:
         self._check_readouts(main, links[-1].name)
         last = {end.maker for end in ends}
         layers = {call for step in self.steps for call in step}
-        membranes = False
+        membranes, tapped = False, set[str]()
         for where, value in reads:
             if value in main or value.maker not in layers:
+                continue
+            if value is value.maker.outputs[0] and value.maker.before and value.maker not in last:
+                tapped.add(value.maker.link.name)
                 continue
             if value.maker in last and value is value.maker.after.get("mem"):
                 membranes = True
                 continue
             raise refusal(
-                f"{where} reads {value.maker.link.name}, but only the last layer, {links[-1].name}, can be an output; "
-                "several outputs cannot be converted"
+                f"{where} reads {value.maker.link.name}, but only the last layer, {links[-1].name}, and spikes of "
+                "hidden layers can be outputs, not currents or hidden states"
             )
+        for link in neurons_in(links):
+            link.tapped = link.name in tapped
         read = {value for _, value in reads}
         if membranes and not read & main:
             links[-1].membrane_only = True
@@ -197,13 +202,34 @@ class _Chain:
             if read and call.link.name in SHAPES:
                 main |= set(call.outputs)
                 continue
-            counts = len(read) == 1 and len(call.inputs) == 2 and call.link.name in JOINS
+            others = [value for value in call.inputs if value not in read]
+            counts = is_join(call) and len(others) == 1 and _counts(others[0], main)
             plain = call.is_layer or call.keeps or counts or call.link.name in READOUTS
             if read and not plain and any(value.from_layer for value in call.outputs):
                 raise refusal(
                     f"{in_words(call)} makes another output of what {last} gives at each step; take it out, and apply "
                     "it to the result of the converted network"
                 )
+
+
+def _counts(value: Value, main: set[Value]) -> bool:
+    """Whether it is zero, or a sum over earlier steps that started so."""
+    waiting, seen = [value], set[Value]()
+    while waiting:
+        value = waiting.pop()
+        if value in main or value in seen:
+            continue
+        seen.add(value)
+        if value.from_layer and value.maker is not None and not value.maker.is_layer:
+            waiting += value.maker.inputs
+        elif value.from_layer or value.from_input or not _starts_at_zero(value):
+            return False
+    return True
+
+
+def _starts_at_zero(value: Value) -> bool:
+    made = "" if value.maker is None else value.maker.link.name
+    return made in ("zeros", "zeros_like", "new_zeros") or not bool(value.tensor.any())
 
 
 def _by_step(layers: list[Call]) -> list[list[Call]]:

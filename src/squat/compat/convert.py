@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from squat.compat.replay import check_equal
 from squat.compat.structure import Link, NotConverted, key_of, read_sequential, refusal
 from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
+from squat.layers.tap import Membrane, Tap
 from squat.surrogate import Surrogate
 
 
@@ -94,8 +96,23 @@ def links_of(net: nn.Module, example: Any = None) -> list[Link]:
 def _layers(build: Builder) -> list[nn.Module]:
     """The layers of a chain."""
     for build.at, link in enumerate(build.links):  # noqa: B020 - the builder knows where it is
-        _convert(build, link)
+        resets = link.membrane_only and not _is_readout(link)
+        _convert(build, replace(link, membrane_only=False) if resets else link)
+        if resets and not getattr(link.module, "reset_delay", True):
+            raise refusal(
+                f"its result reads the membrane of {link.name} after a reset without delay (reset_delay=False); read "
+                "its spikes, or train it with reset_delay=True"
+            )
+        if resets:
+            build.layers.append(Membrane(build.layers.pop()))  # type: ignore[arg-type]
+        if link.tapped:
+            build.layers.append(Tap())
     return build.layers
+
+
+def _is_readout(link: Link) -> bool:
+    """Whether nothing resets it, so that an `LI` shows its membrane."""
+    return link.key == "snntorch.Leaky" and neurons.RESETS[link.module.state_function.__name__] == "none"
 
 
 def _refresh(link: Link) -> None:

@@ -76,7 +76,9 @@ def _leaky(build: Builder, link: Link) -> None:
     theirs, arguments = link.module, neuron_arguments(build, link)
     arguments |= {"beta": decay_of(link, "beta"), "learn_beta": learned(theirs.beta)}
     if link.membrane_only:
-        check_integrates(arguments)
+        del arguments["reset"], arguments["surrogate"]
+        if isinstance(arguments["threshold"], Tensor):  # nothing fires, so they do not matter
+            arguments |= {"threshold": 1.0, "learn_threshold": False}
     layer = LI(**arguments) if link.membrane_only else LIF(**arguments, reset_delay=theirs.reset_delay)
     copy_learned(layer, theirs, "beta")
     build.layers.append(layer)
@@ -100,25 +102,8 @@ def copy_learned(layer: Any, theirs: Any, *decays: str) -> None:
         layer.log_threshold.requires_grad_(theirs.threshold.requires_grad)
 
 
-def check_integrates(arguments: dict[str, Any]) -> None:
-    """A membrane can be read over time where nothing resets it; drops what a readout neuron does not take.
-
-    Raises:
-        ValueError: for a neuron that resets.
-    """
-    if arguments.pop("reset") != "none":
-        raise ValueError(
-            "the network reads the membrane of a neuron that resets: expected reset_mechanism='none', or a network "
-            "that reads the spikes"
-        )
-    arguments.pop("surrogate")
-    if isinstance(arguments["threshold"], Tensor):  # nothing fires, so they do not matter
-        arguments |= {"threshold": 1.0, "learn_threshold": False}
-
-
 def _rleaky(build: Builder, link: Link) -> None:
     theirs, arguments = link.module, neuron_arguments(build, link)
-    check_spikes_are_read(link)
     arguments |= {"beta": decay_of(link, "beta"), "learn_beta": learned(theirs.beta)}
     image = theirs.all_to_all and isinstance(theirs.recurrent, nn.Conv2d)
     if image:
@@ -127,16 +112,6 @@ def _rleaky(build: Builder, link: Link) -> None:
         layer = recurrent_layer(build, theirs, RLIF, **arguments, reset_delay=theirs.reset_delay)
     copy_learned(layer, theirs, "beta")
     build.layers.append(layer)
-
-
-def check_spikes_are_read(link: Link) -> None:
-    """Only LI shows its membrane over time.
-
-    Raises:
-        ValueError: where the network reads the membrane.
-    """
-    if link.membrane_only:
-        raise ValueError("the network reads its membrane, expected its spikes; only a Leaky can be read that way")
 
 
 def check_delayed(theirs: Any) -> None:
@@ -203,7 +178,6 @@ def _on_images(build: Builder, theirs: Any, arguments: dict[str, Any]) -> ConvRL
 
 def _lapicque(build: Builder, link: Link) -> None:
     theirs, arguments = link.module, neuron_arguments(build, link)
-    check_spikes_are_read(link)
     if isinstance(theirs.beta, nn.Parameter):
         raise ValueError("learn_beta=True: snnTorch computes R and C from it once, so it learns nothing; use Leaky")
     circuit: dict[str, Any] = {"R": float(theirs.R), "C": float(theirs.C), "time_step": float(theirs.time_step)}
@@ -214,7 +188,6 @@ def _lapicque(build: Builder, link: Link) -> None:
 
 def _slstm(build: Builder, link: Link) -> None:
     theirs, arguments = link.module, neuron_arguments(build, link)
-    check_spikes_are_read(link)
     arguments.pop("arithmetic")  # its gates are float
     if theirs.input_size != theirs.hidden_size:
         warnings.warn(

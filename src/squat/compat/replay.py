@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from squat.compat.structure import Link, refusal
+from squat.compat.structure import Link, neurons_in, refusal
 from squat.layers.current import Current
 from squat.layers.sequential import Sequential
+from squat.layers.tap import Membrane
 from squat.neurons import RLIF, ConvRLIF, SpikingLSTM
 
 ROUNDING = 1e-3
@@ -41,13 +42,11 @@ def has_state(layer: nn.Module) -> bool:
     return hasattr(layer, "set_state_spec")
 
 
-def neurons_in(links: list[Link]) -> list[Link]:
-    """The layers of neurons of a chain, those of branches too, as they run."""
-    found = []
-    for link in links:
-        found += [inner for branch in link.branches for inner in neurons_in(branch)]
-        found += [link] if link.key.startswith("snntorch.") else []
-    return found
+def neurons_of(net: nn.Module) -> list[nn.Module]:
+    """The layers of neurons of a conversion as they run, with what shows their membranes."""
+    if has_state(net) or isinstance(net, Membrane):
+        return [net]
+    return [layer for child in net.children() for layer in neurons_of(child)]
 
 
 @torch.no_grad()
@@ -63,7 +62,7 @@ def run_beside(converted: Sequential, links: list[Link], forced: bool) -> tuple[
     Raises:
         ValueError: where the networks have other layers of neurons.
     """
-    theirs, ours = neurons_in(links), [layer for layer in converted.modules() if has_state(layer)]
+    theirs, ours = neurons_in(links), neurons_of(converted)
     if len(theirs) != len(ours):
         raise ValueError(
             f"converted: {len(ours)} layers of neurons, but net has {len(theirs)}; expected a conversion of net"
@@ -89,7 +88,8 @@ def first_of(links: list[Link]) -> Link:
 @contextmanager
 def _watched(layer: Any, link: Link, forced: bool, seen: list[Seen]) -> Iterator[None]:
     given: list[Tensor] = []
-    owns_weights = isinstance(layer, RLIF | SpikingLSTM) and not isinstance(layer, ConvRLIF)
+    neuron = layer.neuron if isinstance(layer, Membrane) else layer
+    owns_weights = isinstance(neuron, RLIF | SpikingLSTM) and not isinstance(neuron, ConvRLIF)
 
     def enter(_: Any, args: Any) -> Any:
         given.append(_dense(args[0]))
@@ -111,7 +111,8 @@ def check_equal(converted: Sequential, links: list[Link]) -> None:
     """Every layer, given what snnTorch's was given, gives what that gave.
 
     Spikes of neurons without weights of their own must be equal bit for bit; currents up to rounding. Layers with
-    recurrent weights add floats in another order: a first difference must be a membrane close to its threshold.
+    recurrent weights add floats in another order, and learned thresholds are kept as logarithms: there a first
+    difference must be a membrane close to its threshold.
 
     Raises:
         ValueError: for the first difference, with its step and layer.
@@ -119,8 +120,9 @@ def check_equal(converted: Sequential, links: list[Link]) -> None:
     seen, out = run_beside(converted, links, forced=True)
     for each in seen:
         expected = torch.stack(each.link.outputs)
-        if isinstance(each.layer, RLIF | ConvRLIF | SpikingLSTM):
-            _check_sums(each, expected)
+        neuron = each.layer.neuron if isinstance(each.layer, Membrane) else each.layer
+        if isinstance(neuron, RLIF | ConvRLIF | SpikingLSTM) or neuron.learn_threshold:
+            _check_sums(each, neuron, expected)
             continue
         _check_close(each.given, torch.stack(each.link.inputs), f"the input of {each.link.name}")
         if not torch.equal(each.out, expected):
@@ -138,12 +140,14 @@ def _check_close(found: Tensor, expected: Tensor, name: str) -> None:
         _differ(error, name)
 
 
-def _check_sums(seen: Seen, expected: Tensor) -> None:
-    differ, link = seen.out != expected, seen.link
-    lost = isinstance(seen.layer, SpikingLSTM) and link.inputs[0].shape != link.outputs[0].shape
+def _check_sums(seen: Seen, neuron: Any, expected: Tensor) -> None:
+    link, rounding = seen.link, ROUNDING * expected.abs().max() if isinstance(seen.layer, Membrane) else 0.0
+    differ = (seen.out - expected).abs() > rounding
+    lost = isinstance(neuron, SpikingLSTM) and link.inputs[0].shape != link.outputs[0].shape
     if lost or not bool(differ.any()):  # snnTorch loses those states, of which the conversion has warned
         return
-    if getattr(seen.layer, "state_spec", None) is not None:  # a rounded current may change a code
+    coarse = neuron is not seen.layer or neuron.state_spec is not None
+    if coarse:  # a spike or a code that rounding moved stays moved
         if float(differ.double().mean()) > 0.1:
             _differ(differ, link.name)
         return
@@ -152,7 +156,9 @@ def _check_sums(seen: Seen, expected: Tensor) -> None:
     for sample in samples.any(0).nonzero().flatten().tolist():
         step = int(first[sample])
         membrane, where = link.membranes[step][sample], differ[step, sample]
-        near = torch.minimum((membrane - link.module.threshold).abs(), membrane.abs())
+        near = (membrane - link.module.threshold).abs()
+        if not getattr(link.module, "reset_delay", True):  # it is reset already
+            near = torch.minimum(near, membrane.abs())
         if bool((near[where] > ROUNDING * membrane.abs().max()).any()):
             _differ(differ, link.name)
 

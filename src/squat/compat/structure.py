@@ -37,6 +37,7 @@ class Link:
         outputs: what it gave at each step: spikes of a neuron, or its membrane where only that is read.
         membrane_only: the network uses the membrane of this last layer, not its spikes.
         membranes: of a neuron, its membrane at each step.
+        tapped: the network shows the spikes of this hidden layer.
         branches: of a sum, the two chains whose results are added.
     """
 
@@ -48,6 +49,7 @@ class Link:
     outputs: list[Tensor] = field(default_factory=list)
     membrane_only: bool = False
     membranes: list[Tensor] = field(default_factory=list)
+    tapped: bool = False
     branches: list[list[Link]] = field(default_factory=list)
 
 
@@ -87,6 +89,15 @@ def layers_of(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Mod
             yield path, child
         else:
             yield from layers_of(child, f"{path}.")
+
+
+def neurons_in(links: list[Link]) -> list[Link]:
+    """The layers of neurons of a chain, those of branches too, as they run."""
+    found = []
+    for link in links:
+        found += [inner for branch in link.branches for inner in neurons_in(branch)]
+        found += [link] if link.key.startswith("snntorch.") else []
+    return found
 
 
 class NotConverted(ValueError):

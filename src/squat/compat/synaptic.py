@@ -8,7 +8,6 @@ from squat.compat.builder import Builder
 from squat.compat.layers import Converter
 from squat.compat.neurons import (
     check_delayed,
-    check_spikes_are_read,
     copy_learned,
     decay_of,
     learned,
@@ -24,7 +23,6 @@ def _arguments(build: Builder, link: Link) -> dict[str, Any]:
 
     States that come quantized are so as published: the unquantized current enters the membrane.
     """
-    check_spikes_are_read(link)
     theirs, arguments = link.module, neuron_arguments(build, link)
     for name in ("alpha", "beta"):
         arguments |= {name: decay_of(link, name), f"learn_{name}": learned(getattr(theirs, name))}

@@ -26,11 +26,13 @@ from squat.integer.readouts import lower_readout, wanted_layer
 from squat.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, SumPool2d
 from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
+from squat.layers.tap import Membrane, Tap
 from squat.models.network import Network
 from squat.neurons import RLIF, SpikingLSTM
 from squat.neurons.base import Neuron
 
 POOLS = {SumPool2d: "sum", MaxPool2d: "max"}
+MEMBRANE = "gives membranes of neurons, whose spikes alone a machine gives; lower them without the Membrane, or use LI"
 USE_SUMS = "use SumPool2d, and input_scale in the next layer"
 USE_KNOWN = "lowered are Linear, Conv2d, SumPool2d, MaxPool2d, Flatten, Residual, and all neurons but SpikingLSTM"
 
@@ -139,8 +141,11 @@ class _Walk:
                 self._pool(module)
             elif isinstance(module, Residual):
                 self._residual(module)
-            elif isinstance(module, Dropout):
-                pass  # which does nothing in use
+            elif isinstance(module, Dropout | Tap):
+                pass  # which do nothing in use
+            elif isinstance(module, Membrane):
+                self._object(MEMBRANE)
+                self.shape = None
             elif isinstance(module, Flatten):
                 self.shape = self.shape and (math.prod(self.shape),)
             else:
@@ -169,6 +174,9 @@ class _Walk:
             self.at += 1
             name += f", {self._name()}"
             self._check_neuron(neuron)
+        elif isinstance(neuron, Membrane):
+            self.at += 1
+            self._object(MEMBRANE)
         elif neuron is not None:
             self._object("is followed by no neuron; put an LIF or LI behind it")
         if len(self.found) > count or (isinstance(module, Conv2d) and self.shape is None):

@@ -16,6 +16,7 @@ from squat.layers.batch_norm import BatchNorm
 from squat.layers.current import Current
 from squat.layers.dropout import Dropout
 from squat.layers.sequential import Sequential
+from squat.layers.tap import Tap
 from squat.layers.weighted import WeightedLayer
 from squat.neurons.base import check_sequence
 from squat.neurons.stateful import Stateful
@@ -88,6 +89,8 @@ def checkpoint_over_time(
 
 def _refuse_whole_sequences(network: nn.Module) -> None:
     for name, module in network.named_modules():
+        if isinstance(module, Tap):
+            raise ValueError(f"network: {name} is a Tap, which would show the last segment only; take it out")
         if module.training and isinstance(module, BatchNorm | Dropout):
             raise ValueError(
                 f"network: {name} is a {type(module).__name__} in training, which needs the whole sequence at once; "

@@ -10,15 +10,16 @@ from torch import Tensor, nn
 from squat.layers import MODULES
 from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
+from squat.layers.tap import Membrane, Tap
 from squat.models.network import Network
 from squat.models.readout import readout_from_json
 from squat.neurons import NEURONS, RLIF
 from squat.neurons.base import decode_config
 
 MAX_DEPTH = 8
-KNOWN: dict[str, type[nn.Module]] = {**MODULES, **NEURONS}
+KNOWN: dict[str, type[nn.Module]] = {**MODULES, "Tap": Tap, **NEURONS}
 """What a file may name, beside `CONTAINERS`, by class name."""
-CONTAINERS = ("Network", "Sequential", "Residual")
+CONTAINERS = ("Network", "Sequential", "Residual", "Membrane")
 
 
 def describe(net: nn.Module) -> dict[str, Any]:
@@ -40,6 +41,8 @@ def describe(net: nn.Module) -> dict[str, Any]:
     if isinstance(net, Residual):
         shortcut = None if net.shortcut is None else describe(net.shortcut)
         return {"class": "Residual", "body": describe(net.body), "shortcut": shortcut}
+    if isinstance(net, Membrane):
+        return {"class": "Membrane", "neuron": describe(net.neuron)}
     if KNOWN.get(name) is not type(net):
         known = ", ".join([*CONTAINERS, *KNOWN])
         raise TypeError(f"{name}: expected modules of squat only ({known}); a file can hold no other class")
@@ -79,6 +82,8 @@ def _build(tree: Any, tensors: Mapping[str, Tensor], prefix: str, depth: int) ->
             _build(body, tensors, prefix + "body.", depth - 1),  # type: ignore[arg-type]
             None if shortcut is None else _build(shortcut, tensors, prefix + "shortcut.", depth - 1),
         )
+    if name == "Membrane":
+        return Membrane(_build(tree.get("neuron"), tensors, prefix + "neuron.", depth - 1))  # type: ignore[arg-type]
     if not isinstance(name, str) or name not in KNOWN:
         raise ValueError(f"class {name!r} is unknown; known are {', '.join([*CONTAINERS, *KNOWN])}")
     config = tree.get("config")

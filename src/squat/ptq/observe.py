@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from squat.layers.current import Current
+from squat.layers.tap import Tap
 from squat.ptq.over_time import StateObservation
 
 
@@ -54,7 +55,8 @@ def layers_of(net: Any) -> dict[str, Any]:
     Raises:
         ValueError: a layer holds neurons of its own inside.
     """
-    layers = {str(position): layer for position, layer in enumerate(net.layers if hasattr(net, "readout") else net)}
+    stack = net.layers if hasattr(net, "readout") else net
+    layers = {str(position): layer for position, layer in enumerate(stack) if not isinstance(layer, Tap)}
     for name, layer in layers.items():
         if getattr(layer, "carries_state", False) and not hasattr(layer, "set_state_spec"):
             raise ValueError(
