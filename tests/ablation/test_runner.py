@@ -11,12 +11,14 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ablation_fakes import TOOLS, small_config
 from squat.ablation import Options, run
+from squat.ablation.cluster import _connect, _scratch
 from squat.ablation.grid import expand
 from squat.ablation.records import Folder, only_user, read_records, without_times
 
@@ -246,6 +248,28 @@ def test_without_ray_the_message_says_what_to_install(tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ValueError, match=r"cluster='auto': Ray is not installed; pip install 'squat-snn\[cluster\]'"):
         run(small_config(), tmp_path, Options(cluster="auto", progress=False), TOOLS)
+
+
+def test_a_cluster_that_does_not_answer_is_said() -> None:
+    def init(**_: Any) -> None:
+        raise ConnectionError("could not find any running Ray instance")
+
+    text = "cluster='auto': no Ray cluster answers there .could not find any running Ray instance.; start one with `ray"
+    with pytest.raises(ValueError, match=text):
+        _connect(SimpleNamespace(init=init), "auto")
+
+
+def test_the_work_folder_of_a_node_must_be_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get_runtime_context=lambda: fake))
+    fake = SimpleNamespace(get_node_id=lambda: "0123456789abcdef0123")
+    assert _scratch("key") == tmp_path / f"squat-{os.getuid()}" / "key-0123456789abcdef"
+    assert (tmp_path / f"squat-{os.getuid()}").stat().st_mode & 0o777 == 0o700
+    other = os.getuid() + 1
+    (tmp_path / f"squat-{other}").mkdir()
+    monkeypatch.setattr("os.getuid", lambda: other)
+    with pytest.raises(PermissionError, match=f"squat-{other}: belongs to another user; set TMPDIR for the nodes"):
+        _scratch("key")
 
 
 def test_records_are_plain_json(tmp_path: Path) -> None:

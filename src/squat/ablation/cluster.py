@@ -92,15 +92,16 @@ class Cluster:
         """Refuse nodes whose results would be others, before any run; one that fails fast would also draw all runs."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        looks: dict[str, Any] = {}
+        looks = []
         for node in self._nodes():
             place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             look = self._ray.remote(_look).options(num_cpus=0, max_retries=0, scheduling_strategy=place)
-            looks[f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"] = look.remote(self._tools, data)
+            name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+            looks.append((name, look.remote(self._tools, data)))
         source, contents = _look(self._tools, data)
-        for name, look in looks.items():
+        for name, reference in looks:
             try:
-                found = self._ray.get(look)
+                found = self._ray.get(reference)
             except self._ray.exceptions.RayTaskError as error:
                 raise ValueError(f"node {name}: {error.cause}; mend that, or leave the node out") from None
             except self._ray.exceptions.RayError:  # it went away
