@@ -88,10 +88,10 @@ def test_nothing_is_overwritten(tmp_path):
 def test_files_of_other_kinds_are_refused(tmp_path):
     squat.save(squat.Sequential(squat.Linear(3, 2)), tmp_path / "trained")
     assert not is_integer_file(tmp_path / "trained")
-    with pytest.raises(ValueError, match="trained: not a squat-integer file; squat lower writes one"):
+    with pytest.raises(ValueError, match=r"trained: holds a trained network; squat\.load reads it, squat lower makes"):
         load(tmp_path / "trained")
     lowered().save(tmp_path / "net")
-    with pytest.raises(ValueError, match="not a squat-network file"):
+    with pytest.raises(ValueError, match=r"holds an integer network; squat\.integer\.load, squat inspect and"):
         squat.load(tmp_path / "net")
 
 
