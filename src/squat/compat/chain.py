@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from squat.compat.paths import Paths, Piece, in_words, is_join, unchanged
-from squat.compat.record import Call, Record, Value, memory, record
+from squat.compat.record import record
+from squat.compat.steps import by_step, check_states, held, links_of_steps
 from squat.compat.structure import Link, neurons_in, refusal, tensors_in
+from squat.compat.values import Call, Record, Value, memory
 
 READOUTS = {
     *(
@@ -58,7 +59,7 @@ class _Chain:
         layers = [call for call in ran.calls if call.is_layer]
         if not layers:
             raise refusal("it ran no layer (a module) on the example")
-        self.steps = _by_step(layers)
+        self.steps = by_step(layers)
         self.paths = [Paths(step) for step in self.steps]
 
     def links(self) -> list[Link]:
@@ -69,10 +70,10 @@ class _Chain:
         for step, paths in zip(self.steps, self.paths, strict=True):
             for call in step:
                 paths.to(call.inputs[0], call.link.name)
-        _check_states(self.steps)
+        check_states(self.steps)
         ends = self._ends()
         trees = [paths.to(end, "its result")[0] for paths, end in zip(self.paths, ends, strict=True)]
-        links = _links(trees)
+        links = links_of_steps(trees)
         on_the_way = {call for tree in trees for piece in tree for call in piece.calls()}
         self._check_writes(on_the_way)
         reads = self._reads(on_the_way)
@@ -184,7 +185,7 @@ class _Chain:
         read = {value for _, value in reads}
         if membranes and not read & main:
             links[-1].membrane_only = True
-            links[-1].outputs = [_held(step[-1].after["mem"]) for step in self.steps]
+            links[-1].outputs = [held(step[-1].after["mem"]) for step in self.steps]
         elif self.ran.results:
             self._check_steps([unchanged(end, layers=True) in read for end in ends], links[-1].name)
 
@@ -232,63 +233,6 @@ def _starts_at_zero(value: Value) -> bool:
     return made in ("zeros", "zeros_like", "new_zeros") or not bool(value.tensor.any())
 
 
-def _by_step(layers: list[Call]) -> list[list[Call]]:
-    """The calls cut into steps, each with every layer once and in the same order."""
-    times: dict[str, int] = {}
-    for call in layers:
-        times[call.link.name] = times.get(call.link.name, 0) + 1
-    once = _constant(layers, times)
-    layers = [call for call in layers if call not in once]
-    names = [name for name in times if name not in {call.link.name for call in once}]
-    if len({times[name] for name in names}) > 1:
-        listed = ", ".join(f"{name} {count}" for name, count in times.items())
-        raise refusal(
-            f"its layers run a different number of times ({listed}); expected each once in every step, so move "
-            "what runs outside the time loop into it, and give every place a module of its own"
-        )
-    steps = [layers[at : at + len(names)] for at in range(0, len(layers), len(names))]
-    for step in steps:
-        found = [call.link.name for call in step]
-        if found != names:
-            raise refusal(
-                f"its layers run in another order in a later step ({', '.join(found)}) than in the first "
-                f"({', '.join(names)})"
-            )
-    return [once + step for step in steps]
-
-
-def _constant(layers: list[Call], times: dict[str, int]) -> list[Call]:
-    """Layers without states that run once before a loop: what they give, they would give at every step."""
-    once: list[Call] = []
-    for call in layers if max(times.values()) > 1 else []:
-        if times[call.link.name] > 1 or call.before:
-            break
-        once.append(call)
-    return once
-
-
-def _check_states(steps: list[list[Call]]) -> None:
-    """A neuron's states are its own of the step before; at first zero."""
-    for t, step in enumerate(steps):
-        for k, call in enumerate(step):
-            for name, value in call.before.items():
-                origin = unchanged(value, layers=True)
-                own = t > 0 and origin is steps[t - 1][k].after[name]
-                if not own and not (t == 0 and _is_zero(origin)):
-                    expected = "zero at first" if t == 0 else "what it returned in the step before"
-                    raise refusal(f"{call.link.name} gets a state in step {t} that is not {expected}{_writer(origin)}")
-
-
-def _is_zero(value: Value) -> bool:
-    """Zero for every input, and not trained."""
-    depends = value.from_input or value.from_layer or value.late or isinstance(value.tensor, nn.Parameter)
-    return not depends and not bool(_held(value).any())
-
-
-def _writer(value: Value) -> str:
-    return f": {in_words(value.maker)} changed it in place" if value.maker is not None and value.maker.writes else ""
-
-
 def _grown(joins: list[Call], paths: Paths, end: Value) -> Value | None:
     """The sum of what a step gives and a branch of the same step, if there is one."""
     for call in joins:
@@ -299,30 +243,3 @@ def _grown(joins: list[Call], paths: Paths, end: Value) -> Value | None:
                 continue  # a count over steps, say: a readout
             return unchanged(call.outputs[0])
     return None
-
-
-def _links(trees: Sequence[list[Piece]]) -> list[Link]:
-    """One link for each piece, which must be the same at every step."""
-    kinds = {tuple(piece.names() for piece in tree) for tree in trees}
-    if len(kinds) > 1:
-        listed = sorted({", ".join(piece.call.link.name for piece in tree) for tree in trees})
-        raise refusal(f"layers and functions, or their arguments, change from step to step: {'; '.join(listed)}")
-    return [_link(pieces) for pieces in zip(*trees, strict=True)]
-
-
-def _link(pieces: tuple[Piece, ...]) -> Link:
-    call = pieces[0].call
-    if pieces[0].branches:
-        branches = [_links([piece.branches[which] for piece in pieces]) for which in (0, 1)]
-        link = Link(call.link.name, "structure.Residual", branches=branches)
-    else:
-        arguments = ((), {}) if call.is_layer else (call.args[1:], call.kwargs)
-        link = Link(call.link.name, call.link.key, call.link.module, arguments)
-        link.inputs = [_held(piece.call.inputs[0]) for piece in pieces]
-        link.membranes = [_held(piece.call.after["mem"]) for piece in pieces if "mem" in call.after]
-    link.outputs = [_held(piece.call.outputs[0]) for piece in pieces]
-    return link
-
-
-def _held(value: Value) -> Tensor:
-    return value.tensor if value.copy is None else value.copy

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from squat.compat.record import Call, Value, same
 from squat.compat.structure import refusal
+from squat.compat.values import Call, Value, same
 
 JOINS = ("add", "add_", "__add__", "__radd__", "__iadd__")
 """Functions that add two branches."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from squat.compat.structure import NOTHING, Link, key_of, layers_of, refusal, tensors_in
+from squat.compat.values import Call, Record, Value, alike, made_by, memory, name_of, same, stamp_of
 
 STATES = ("spk", "syn", "syn_exc", "syn_inh", "mem")
 """States of snnTorch's neurons: arguments of `forward`, and attributes of the module between calls."""
@@ -29,75 +29,6 @@ ABOUT = {
     *("__hash__", "__repr__", "__format__"),
 }
 """What may be asked of a tensor without its values entering Python."""
-
-
-@dataclass(eq=False)
-class Value:
-    """What a tensor held from one write to the next.
-
-    Attributes:
-        tensor: the tensor, kept so that its identity stays its own.
-        maker: the call that gave it, None for a tensor from outside.
-        copy: what it held, where a later reader is compared with it.
-        from_input: whether what the network was called with enters it.
-        from_layer: whether the output of a layer enters it.
-        late: from outside, and first seen after a layer had run: nobody knows what it depends on.
-    """
-
-    tensor: Tensor
-    maker: Call | None = None
-    copy: Tensor | None = None
-    from_input: bool = False
-    from_layer: bool = False
-    late: bool = False
-
-
-@dataclass(eq=False)
-class Call:
-    """One call of a layer or function while the network ran.
-
-    Attributes:
-        link: which.
-        args: its arguments, and by name.
-        kwargs: of a function.
-        inputs: what its tensors held: what it computes with first, then the states of a neuron.
-        outputs: what came out: spikes first, then the states of a neuron.
-        writes: what tensors held that it changed in place.
-        keeps: it gave back the values of its first tensor.
-        number: how many calls came before.
-        before, after: the states of a neuron by name.
-    """
-
-    link: Link
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    inputs: list[Value] = field(default_factory=list)
-    outputs: list[Value] = field(default_factory=list)
-    writes: list[Value] = field(default_factory=list)
-    keeps: bool = False
-    number: int = 0
-    before: dict[str, Value] = field(default_factory=dict)
-    after: dict[str, Value] = field(default_factory=dict)
-
-    @property
-    def is_layer(self) -> bool:
-        """Whether it is a module."""
-        return self.link.module is not None
-
-
-@dataclass
-class Record:
-    """What happened while a network ran.
-
-    Attributes:
-        calls: in order.
-        results: what its result held.
-        escapes: calls that handed values of tensors to Python, with what they read.
-    """
-
-    calls: list[Call]
-    results: list[Value]
-    escapes: list[Call]
 
 
 def record(net: nn.Module, inputs: tuple[Any, ...]) -> Record:
@@ -132,16 +63,6 @@ def undisturbed(net: nn.Module) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def memory(tensor: Tensor) -> int:
-    """Where its values lie; tensors that share it change together."""
-    return tensor.untyped_storage().data_ptr() if tensor.numel() else -id(tensor)
-
-
-def same(one: Tensor, other: Tensor) -> bool:
-    """Equal values, NaN included."""
-    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
-
-
 class _Recorder(TorchFunctionMode):
     """Every call of a layer, and of a torch function outside of layers, in order."""
 
@@ -163,7 +84,7 @@ class _Recorder(TorchFunctionMode):
             value = self.values[id(tensor)] = Value(tensor, late=bool(self.counts))
         write, made = self.written.get(memory(tensor)), -1 if value.maker is None else value.maker.number
         if write is not None and write.number > made:
-            value = self.values[id(tensor)] = _made(write, tensor)
+            value = self.values[id(tensor)] = made_by(write, tensor)
         return value
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -171,11 +92,11 @@ class _Recorder(TorchFunctionMode):
         if self.depth:
             return func(*args, **kwargs)
         given = tensors_in((args, kwargs))
-        call = Call(Link(_name(func), ""), args, kwargs, [self.value_of(tensor) for tensor in given])
+        call = Call(Link(name_of(func), ""), args, kwargs, [self.value_of(tensor) for tensor in given])
         call.link.key = f"function.{call.link.name}"
-        stamps = [_stamp(tensor) for tensor in given]
+        stamps = [stamp_of(tensor) for tensor in given]
         result = func(*args, **kwargs)
-        changed = [x for x, stamp in zip(given, stamps, strict=True) if _stamp(x) != stamp]
+        changed = [x for x, stamp in zip(given, stamps, strict=True) if stamp_of(x) != stamp]
         self._note(call, changed, result)
         return result
 
@@ -193,7 +114,7 @@ class _Recorder(TorchFunctionMode):
         for tensor in changed:
             self._write(call, tensor)
         call.writes = [value for value in call.inputs if any(value.tensor is tensor for tensor in changed)]
-        call.keeps = call.link.name in NOTHING and not changed and _alike(given[:1], results)
+        call.keeps = call.link.name in NOTHING and not changed and alike(given[:1], results)
         call.outputs = [self._give(call, tensor) for tensor in results]
 
     def _append(self, call: Call) -> None:
@@ -205,10 +126,10 @@ class _Recorder(TorchFunctionMode):
         if name is not None:
             raise refusal(f"{call.link.name}(...) changes {name} in place while the network runs; change it before")
         self.written[memory(tensor)] = call
-        self.values[id(tensor)] = _made(call, tensor)
+        self.values[id(tensor)] = made_by(call, tensor)
 
     def _give(self, call: Call, tensor: Tensor) -> Value:
-        value = self.values[id(tensor)] = _made(call, tensor)
+        value = self.values[id(tensor)] = made_by(call, tensor)
         if value.from_layer and not call.writes:
             value.copy = tensor.detach().clone()
         return value
@@ -254,9 +175,9 @@ class _Recorder(TorchFunctionMode):
                 if _fingerprint(link.module) != self.stamps[link.name]:
                     raise refusal(f"a parameter of {link.name} was changed while the network ran; change it before")
                 self.counts[link.name] = self.counts.get(link.name, 0) + 1
-                stamps = [_stamp(value.tensor) for value in call.inputs]
+                stamps = [stamp_of(value.tensor) for value in call.inputs]
                 result = forward(*args, **kwargs)
-                self._leave(call, result, [_stamp(value.tensor) for value in call.inputs] != stamps)
+                self._leave(call, result, [stamp_of(value.tensor) for value in call.inputs] != stamps)
             finally:
                 self.depth -= 1
             return result
@@ -308,28 +229,4 @@ def _constants(layer: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def _fingerprint(layer: nn.Module) -> list[tuple[str, int, tuple[int, int]]]:
-    return [(name, id(constant), _stamp(constant)) for name, constant in _constants(layer)]
-
-
-def _made(call: Call, tensor: Tensor) -> Value:
-    inputs = call.inputs[:1] if call.link.name in NOTHING else call.inputs  # x.to(y) takes the type of y only
-    layer = call.is_layer or any(value.from_layer for value in inputs)
-    read = call.link.name not in ("zeros_like", "new_zeros", "empty_like", "new_empty", "ones_like", "new_ones")
-    given = read and any(value.from_input for value in inputs)
-    return Value(tensor, call, None, given, read and layer, read and any(value.late for value in inputs))
-
-
-def _name(func: Any) -> str:
-    """Of a function, or of the attribute that is read or set."""
-    name = getattr(func, "__name__", str(func))
-    return getattr(func.__self__, "__name__", name) if name in ("__get__", "__set__") else name
-
-
-def _stamp(tensor: Tensor) -> tuple[int, int]:
-    """Changes with every write that torch sees; tensors of inference mode count none."""
-    return -1 if tensor.is_inference() else tensor._version, memory(tensor)
-
-
-def _alike(before: list[Tensor], after: list[Tensor]) -> bool:
-    pairs = zip(before, after, strict=False)
-    return len(before) == len(after) == 1 and all(a.dtype == b.dtype and a.shape == b.shape for a, b in pairs)
+    return [(name, id(constant), stamp_of(constant)) for name, constant in _constants(layer)]
