@@ -228,6 +228,7 @@ def test_killed_and_started_again_ends_in_the_same_records(tmp_path: Path, n_job
     assert comparable(folder) == comparable(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same_records(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs Ray: pip install 'squat-snn[cluster]'")
     config = small_config(seeds=(0,))
