@@ -100,6 +100,7 @@ class Written(nn.Module):
 
     Attributes:
         given: what the first layer was given at each step of the last run.
+        shown: what every layer gave, where hidden spikes are returned too.
         gave: what the last layer gave, with what was done to it in place.
     """
 
@@ -234,6 +235,8 @@ class Written(nn.Module):
             last = spikes = self._do("end", spikes, t)
             self.gave.append(spikes.clone())
             out.append(spikes)
+        depth = len(self.fcs)
+        self.shown = [torch.stack(hidden[k::depth]) for k in range(depth)] if self.extra == "hidden" else []
         if self.extra == "late":
             out[0] = self._do("end", out[0].mul_(2.0))
             self.gave[0] = out[0].clone()

@@ -55,7 +55,10 @@ def check(seed):
                 lif._init_mem()  # where snnTorch is given no state, it goes on from the last call's
             torch.manual_seed(other)
             net(net.example(other))
-            expected, found = torch.stack(net.gave), ours(torch.stack(net.given))[0]
+            expected, (found, states) = torch.stack(net.gave), ours(torch.stack(net.given))
+            hidden = squat.tapped(states)
+            assert len(hidden) >= len(net.shown[:-1]), f"{seed}: {net.text}"
+            assert all(map(torch.equal, hidden, net.shown)), f"{seed}: {net.text}"
             assert torch.equal(found, expected), f"{seed}: {net.text}"
             fired |= bool(expected.any()) and not bool(expected.all())
     return "converted", fired
