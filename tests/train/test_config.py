@@ -42,9 +42,9 @@ def test_json_round_trip_and_identity(config: RunConfig) -> None:
 
 def test_later_fields_stand_in_the_json_form_only_where_they_are_set() -> None:
     assert not set(ADDED) & set(NetworkConfig().to_json())
-    config = NetworkConfig("feedforward", batch_norm=True, dropout=0.5)
-    found = {name: config.to_json().get(name) for name in ADDED}
-    assert found == {"neuron": None, "batch_norm": True, "dropout": 0.5, "input_min": None}
+    config = NetworkConfig("feedforward", batch_norm=True, dropout=0.5, input_min=-1)
+    given = {"neuron": None, "batch_norm": True, "dropout": 0.5, "input_min": -1}
+    assert {name: config.to_json().get(name) for name in ADDED} == given
     assert NetworkConfig.from_json(config.to_json()) == config
     assert RunConfig().id() == "65aa901acda8"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from squat.ablation.grid import Job
 from squat.ablation.records import Folder, read_records
+from squat.text import brief
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -48,6 +49,8 @@ class Budget:
 
     deadline: float | None
     folder: Folder
+
+    __repr__ = brief
 
     def allows(self, job: Job) -> bool:
         """Whether the job may start now; a kind of run not yet seen may start while any time is left."""

@@ -10,6 +10,7 @@ from squat.ablation.cells import get_cell
 from squat.ablation.schemes import get_scheme
 from squat.checks import check_choice, check_int, check_real, check_type
 from squat.ptq.calibrate import STATE_RANGES
+from squat.text import brief
 
 if TYPE_CHECKING:
     from squat.train.config import DataConfig, RunConfig
@@ -53,6 +54,8 @@ class AblationConfig:
     state_ranges: Sequence[str] = STATE_RANGES
     calibration_samples: int = 512
     seed_option: str | None = None
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         from squat.train.config import RunConfig

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from squat.ablation.cells import Cell, get_cell, parent_of
 from squat.ablation.schemes import get_scheme
+from squat.text import brief
 
 if TYPE_CHECKING:
     from squat.ablation.config import AblationConfig
@@ -49,6 +50,8 @@ class Job:
     calibration_samples: int = 0
     read_test: bool = True
 
+    __repr__ = brief
+
     @property
     def label(self) -> str:
         """The coordinates in words, for progress and messages."""
@@ -63,6 +66,8 @@ class Group:
 
     train: Job
     calibrations: tuple[Job, ...]
+
+    __repr__ = brief
 
     @property
     def jobs(self) -> tuple[Job, ...]:

@@ -17,6 +17,7 @@ from typing import Any
 from squat.ablation.schema import check_record
 from squat.atomic import atomic_write
 from squat.kernels.sources import source_hash
+from squat.text import brief
 
 FORMAT = "squat-ablation"
 VERSION = 1
@@ -33,6 +34,8 @@ class Folder:
     """
 
     path: Path
+
+    __repr__ = brief
 
     @property
     def config(self) -> Path:

@@ -16,6 +16,7 @@ from squat.ablation.config import AblationConfig
 from squat.ablation.grid import Coordinates, coordinates, job_at
 from squat.ablation.records import Folder, read_json, read_records
 from squat.ablation.schema import check_data
+from squat.text import brief
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Results:
     config: AblationConfig
     data: dict[str, Any]
     records: dict[str, dict[str, Any]]
+
+    __repr__ = brief
 
     @classmethod
     def read(cls, path: Path | str) -> Results:

@@ -18,6 +18,7 @@ from squat.ablation.schedule import Schedule, Workers
 from squat.ablation.tools import Tools, about_data, default_tools
 from squat.ablation.workers import Inline, Processes
 from squat.checks import check_int
+from squat.text import brief
 
 if TYPE_CHECKING:
     from squat.train.config import RunConfig
@@ -41,6 +42,8 @@ class Options:
     budget: str | None = None
     retry_failed: bool = False
     progress: bool = True
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         if self.n_jobs != -1:
@@ -66,6 +69,8 @@ class Summary:
     remaining: tuple[str, ...]
     expected_seconds: float | None = None
     budget: str | None = None
+
+    __repr__ = brief
 
     @property
     def complete(self) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squat.checks import check_int
+from squat.text import brief
 
 RESAMPLES = 10_000
 FEW_PATTERNS = 500
@@ -37,6 +38,8 @@ class Difference:
     detectable: float
     t_interval: tuple[float, float] | None
     seeds: int
+
+    __repr__ = brief
 
 
 def paired_difference(

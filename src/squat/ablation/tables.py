@@ -13,6 +13,7 @@ from squat.ablation.grid import Coordinates
 from squat.ablation.results import Results
 from squat.ablation.tools import bytes_of
 from squat.ablation.verdicts import Trend, Verdict
+from squat.text import brief
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Row:
     bytes: float | None
     seconds: float | None
     state_ranges: tuple[str, ...] = ()
+
+    __repr__ = brief
 
     @property
     def mean(self) -> float | None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from squat.checks import check_int
+from squat.text import brief
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Tools:
     measure: Callable[..., dict[str, int]]
     save: Callable[..., Any]
     load: Callable[..., Any]
+
+    __repr__ = brief
 
 
 def default_tools() -> Tools:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from squat.ablation.grid import Coordinates
 from squat.ablation.plots import draw_trace, new_figure, readable
 from squat.ablation.results import Results
+from squat.text import brief
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +33,8 @@ class Trace:
     membrane: tuple[float, ...]
     levels: tuple[float, ...] | None
     threshold: float
+
+    __repr__ = brief
 
 
 def membrane_trace(network: Any, x: Any, label: str) -> Trace:

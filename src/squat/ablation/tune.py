@@ -15,6 +15,7 @@ from squat.ablation.grid import Group, Job, coordinates, trained_job
 from squat.ablation.records import Folder, envelope, read_records, write_json
 from squat.ablation.runner import Options, run_groups
 from squat.ablation.tools import Tools
+from squat.text import brief
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Tuned:
     beta: float
     learning_rates: dict[str, float]
     table: tuple[dict[str, Any], ...]
+
+    __repr__ = brief
 
     def apply(self, config: AblationConfig) -> AblationConfig:
         """The ablation with the chosen beta and learning rates."""

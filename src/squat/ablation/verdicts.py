@@ -17,6 +17,7 @@ from squat.ablation.cells import get_cell
 from squat.ablation.grid import Coordinates
 from squat.ablation.results import Results
 from squat.ablation.stats import RESAMPLES, Difference, holm, paired_difference
+from squat.text import brief
 
 LEVEL = 0.05
 EQUIVALENCE_POINTS = 1.0
@@ -47,6 +48,8 @@ class Comparison:
     first: Arm
     rivals: tuple[Arm, ...]
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -71,6 +74,8 @@ class Verdict:
     difference: Difference | None
     p_adjusted: float
     verdict: str
+
+    __repr__ = brief
 
     @property
     def significant(self) -> int:
@@ -199,6 +204,8 @@ class Trend:
     supporting: int
     opposing: int
     verdict: str
+
+    __repr__ = brief
 
 
 def trends(found: Sequence[Verdict]) -> list[Trend]:

@@ -11,6 +11,7 @@ from squat.compat.structure import Link
 from squat.layers import Dropout, Flatten
 from squat.layers.tap import Tap
 from squat.surrogate import Surrogate
+from squat.text import brief
 
 
 @dataclass
@@ -36,6 +37,8 @@ class Builder:
     input_scale: float = 1.0
     input_max: int = 1
     dropout: float | None = None
+
+    __repr__ = brief
 
     def input_arguments(self) -> dict[str, Any]:
         """`input_scale` and `input_max` for a layer with weights; sums end here."""

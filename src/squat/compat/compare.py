@@ -12,7 +12,7 @@ from squat.checks import check_type
 from squat.compat.convert import links_of
 from squat.compat.replay import Seen, run_beside
 from squat.layers.sequential import Sequential
-from squat.text import columns
+from squat.text import MORE, brief, columns, on_screen
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class LayerComparison:
     given_inputs: float
     free_running: float
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
@@ -52,7 +54,8 @@ class Comparison:
         head = ("layer", "class", "outputs", "spike rate", "differing, same inputs", "differing, free-running")
         return columns(head, map(_cells, self.rows))
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return on_screen(str(self), MORE)
 
 
 @torch.no_grad()

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._pytree import tree_leaves
 
+from squat.text import brief
+
 NOTHING = {
     *("to", "float", "double", "type", "type_as", "cpu", "cuda", "contiguous", "detach", "data", "alias", "clone"),
     *("positive", "view_as", "reshape_as", "expand_as", "__deepcopy__"),
@@ -51,6 +53,8 @@ class Link:
     membranes: list[Tensor] = field(default_factory=list)
     tapped: bool = False
     branches: list[list[Link]] = field(default_factory=list)
+
+    __repr__ = brief
 
 
 def tensors_in(tree: Any) -> list[Tensor]:

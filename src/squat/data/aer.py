@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from squat.data.readers import AGAIN, unreadable
+from squat.text import brief
 
 ATIS_BYTES, ATIS_OVERFLOW_ROW, ATIS_OVERFLOW_US = 5, 240, 1 << 13
 DVS128_SIDE = 128
@@ -30,6 +31,9 @@ class CameraEvents(NamedTuple):
     x: np.ndarray
     y: np.ndarray
     p: np.ndarray
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     def units(self, side: int) -> np.ndarray:
         """Channel of each event, `(p * side + y) * side + x`."""

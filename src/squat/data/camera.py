@@ -12,6 +12,7 @@ from squat.data.dataset import Dataset
 from squat.data.events import check_steps
 from squat.data.readers import unreadable
 from squat.data.stream import Grid
+from squat.text import brief
 
 POLARITIES = 2
 
@@ -33,6 +34,8 @@ class View:
     bin_ms: float
     height: int
     layout: str
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         check_steps(self.steps)

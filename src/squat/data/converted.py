@@ -27,6 +27,7 @@ from squat.data.readers import read_h5
 from squat.data.splits import TRAIN, VALIDATION
 from squat.data.stream import EventStream, Grid
 from squat.kernels.sources import hash_sources
+from squat.text import brief
 
 MICROSECOND = 1e-6
 BLOCK = 1 << 22
@@ -53,6 +54,9 @@ class Recording(NamedTuple):
     part: int
     group: int = 0
 
+    def __repr__(self) -> str:
+        return brief(self)
+
 
 class Originals(NamedTuple):
     """What is converted.
@@ -68,6 +72,9 @@ class Originals(NamedTuple):
     files: list[Path]
     recordings: Callable[[], Iterable[Recording]]
     held_out: HeldOut
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 def converted(originals: Originals, channels: int) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from squat.data.events import bin_of
+from squat.text import brief
 
 LARGEST_LOSS = 0.1
 """Share of a user's events that may lie past the last step; beyond it the file is refused."""
@@ -57,6 +58,8 @@ class Coverage:
     typical: int
     unit_s: float | None = None
     counted: str = "events"
+
+    __repr__ = brief
 
     @classmethod
     def of(cls, counts: Any, late: Any, last: Any, *, steps: int, bin_ms: float, **more: Any) -> Coverage:

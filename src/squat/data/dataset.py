@@ -14,6 +14,7 @@ from squat.data.inputs import Constant, Inputs
 from squat.data.labels import UNLABELLED, unseen
 from squat.data.sources import Original, Source
 from squat.data.stream import EventStream
+from squat.text import brief
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,8 @@ class Split:
     inputs: Inputs
     labels: Tensor
     index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         if len(self.index) == 0:
@@ -139,6 +142,8 @@ class Dataset:
     options: Mapping[str, Any] = field(default_factory=dict)
     input_min: int = 0
 
+    __repr__ = brief
+
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one step of one sample: `(C,)` or `(C, H, W)`."""
@@ -228,6 +233,8 @@ class Entry:
     summary: str
     licence: str
     files: tuple[Source | Original, ...] = ()
+
+    __repr__ = brief
 
 
 def cut(inputs: Inputs, labels: Tensor, part: Tensor) -> dict[str, Any]:

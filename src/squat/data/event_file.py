@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from squat.data.readers import AGAIN, unreadable
+from squat.text import brief
 
 REWRITE = "write it with h5py as a plain array (no chunks, no compression), or leave `stream` out and it is read whole"
 
@@ -23,6 +24,9 @@ class Extent(NamedTuple):
     start: int
     length: int
     dtype: np.dtype
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +53,8 @@ class EventFile:
     times: Extent
     units: Extent
     offsets: np.ndarray
+
+    __repr__ = brief
 
     def mapped(self) -> tuple[np.ndarray, np.ndarray]:
         """All times and channels, mapped into memory: only what is looked at is read.

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from squat.checks import check_memory
+from squat.text import brief
 
 STEPS_PER_BYTE = 8
 
@@ -76,6 +77,8 @@ class BytesInMemory(Inputs):
 
     values: Tensor
     steps: int
+
+    __repr__ = brief
 
     def __len__(self) -> int:
         return self.values.shape[0]
@@ -194,6 +197,8 @@ class SignedSpikes(Inputs):
 
     up: PackedSpikes
     down: PackedSpikes
+
+    __repr__ = brief
 
     def __len__(self) -> int:
         return len(self.up)

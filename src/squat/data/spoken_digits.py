@@ -22,6 +22,7 @@ from squat.data.inputs import PackedSpikes
 from squat.data.readers import read_npz
 from squat.data.sources import Source, locate
 from squat.data.splits import TEST, TRAIN, VALIDATION
+from squat.text import brief
 
 CHANNELS, EMBEDDED_CHANNELS, EMBEDDED_BIN_MS, EMBEDDED_STEPS = 700, 140, 10.0, 100
 EMBEDDED = "spoken_digits_140ch_10ms.safetensors.xz"
@@ -55,6 +56,9 @@ class Recordings(NamedTuple):
     counts: Tensor
     late: Tensor
     last: Tensor
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 def load_spoken_digits(

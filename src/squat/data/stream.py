@@ -12,6 +12,7 @@ from squat.data.event_file import EventFile
 from squat.data.events import whole_ticks
 from squat.data.inputs import Inputs
 from squat.data.readers import AGAIN, unreadable
+from squat.text import brief
 
 AT_ONCE = 64
 """Samples that are binned at a time while the density is counted."""
@@ -32,6 +33,8 @@ class Grid:
 
     sensor: tuple[int, int, int]
     block: tuple[int, int] = (1, 1)
+
+    __repr__ = brief
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -70,6 +73,8 @@ class Variation:
     time_jitter: int = 0
     event_drop: float = 0.0
 
+    __repr__ = brief
+
 
 AS_RECORDED = Variation()
 
@@ -105,6 +110,8 @@ class EventStream(Inputs):
     steps: int
     ticks: float
     layout: tuple[int, ...]
+
+    __repr__ = brief
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from squat.data.readers import read_h5, read_npz, unreadable
+from squat.text import brief
 
 READERS = {".npz": read_npz, ".h5": read_h5, ".hdf5": read_h5}
 EVENTS = ("times", "units", "offsets", "time_unit_s")
@@ -31,6 +32,8 @@ class UserFile:
     path: Path
     arrays: dict[str, np.ndarray]
     names: list[str]
+
+    __repr__ = brief
 
     def refuse(self, name: str, problem: str, expected: str) -> ValueError:
         """The error about one array: what came, what is accepted, where it is explained."""

@@ -16,6 +16,7 @@ from squat.integer.parts import Layer, Neurons, Shape
 from squat.integer.plain import Codes
 from squat.integer.pools import Pool
 from squat.integer.states import States, SummedState
+from squat.text import brief
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Activity:
     membrane_updates: float
     occupancy: tuple[float, ...]
     saturation: float
+
+    __repr__ = brief
 
 
 def activities(net: IntegerNetwork, x: Any) -> tuple[Result, list[Activity]]:

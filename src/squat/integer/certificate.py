@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from squat.checks import check_int, check_type
+from squat.text import brief
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class LayerCertificate:
     dead_codes: int
     digest: str
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -55,6 +58,8 @@ class Certificate:
     implementations: tuple[str, ...]
     layers: tuple[LayerCertificate, ...]
     sums: int = 0
+
+    __repr__ = brief
 
     @property
     def cuts(self) -> int:

@@ -15,6 +15,7 @@ from squat.layers.current import Current
 from squat.models.network import Network
 from squat.models.readout import predict, tied
 from squat.neurons.state import codes_of
+from squat.text import brief
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Divergence:
     trained: int
     found: int
     implementation: str = "integer"
+
+    __repr__ = brief
 
     def __str__(self) -> str:
         return (
@@ -70,6 +73,8 @@ class Comparison:
     integer_accuracy: float | None
     tied_share: float
     implementations: tuple[str, ...] = ("trained", "integer")
+
+    __repr__ = brief
 
     def to_json(self) -> dict[str, Any]:
         """All values as JSON."""

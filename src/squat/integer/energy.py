@@ -16,6 +16,7 @@ import numpy as np
 from squat.integer.activity import Activity
 from squat.integer.packing import needed_bits
 from squat.integer.parts import Layer
+from squat.text import brief
 
 PICOJOULE = {
     "SRAM bit": 10.0 / 64,
@@ -37,6 +38,9 @@ class Machine(NamedTuple):
     decay: float
     product: float
 
+    def __repr__(self) -> str:
+        return brief(self)
+
 
 @dataclass(frozen=True)
 class Energy:
@@ -48,6 +52,8 @@ class Energy:
     adds: float
     compares: float
     multiplications: float
+
+    __repr__ = brief
 
     @property
     def total(self) -> float:

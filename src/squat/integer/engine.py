@@ -14,6 +14,7 @@ from squat.integer.network import IntegerNetwork
 from squat.integer.parts import BIAS_FRACTION_BITS, Neurons
 from squat.integer.pools import Pool
 from squat.integer.states import States
+from squat.text import brief
 
 IMPLEMENTATIONS = {"compiled": "squat.integer.compiled", "numpy": "squat.integer.plain"}
 """Modules with `synaptic_sums` and `neuron_codes`, see `plain.py`. All give equal results."""
@@ -36,6 +37,8 @@ class State:
     steps: int
     fingerprint: str
 
+    __repr__ = brief
+
 
 class Result(NamedTuple):
     """What `IntegerNetwork.run` gives.
@@ -53,6 +56,9 @@ class Result(NamedTuple):
     output: np.ndarray
     codes: tuple[np.ndarray, ...]
     state: State
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 def run(net: IntegerNetwork, x: Any, state: State | None, implementation: str) -> Result:

@@ -9,6 +9,7 @@ import numpy as np
 
 from squat.checks import check_int
 from squat.integer.pools import Pool
+from squat.text import brief
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Join:
     input_shape: tuple[int, ...]
     source: int
     pool: Pool | None = None
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         check_int("source", self.source, 0)

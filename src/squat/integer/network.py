@@ -18,6 +18,7 @@ from squat.integer.joins import Join
 from squat.integer.parts import Layer, Neurons, Readout, Shape
 from squat.integer.pools import Pool
 from squat.integer.states import States
+from squat.text import brief
 
 if TYPE_CHECKING:
     from squat.integer.engine import Result, State
@@ -52,6 +53,8 @@ class IntegerNetwork:
     layers: tuple[Part, ...]
     readout: Readout | None = None
     certificate: Certificate | None = None
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         if not self.layers or not all(isinstance(self.layers[end], Layer) for end in (0, -1)):

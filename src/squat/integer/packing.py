@@ -9,6 +9,7 @@ import numpy as np
 
 from squat.integer.network import IntegerNetwork
 from squat.integer.parts import Layer
+from squat.text import brief
 
 CHUNK = 2**16
 """Values that are unpacked at a time; a multiple of 8, so that chunks begin at whole bytes."""
@@ -26,6 +27,9 @@ class Stored(NamedTuple):
     name: str
     values: np.ndarray
     bits: int
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     @property
     def bytes(self) -> int:

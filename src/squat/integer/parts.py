@@ -24,6 +24,7 @@ from squat.checks import check_choice, check_int
 from squat.integer.checks import check_accumulator, check_array
 from squat.integer.pools import Pool
 from squat.integer.states import States
+from squat.text import brief
 
 ACCUMULATOR_LIMIT = 2**31
 """Accumulators are int32; no sum of a lowered network reaches this magnitude."""
@@ -60,6 +61,8 @@ class Neurons:
     first: int
     drop_input: bool
     start: int | None
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         codes = 2 ** check_int("bits", self.bits, 1, 8)
@@ -145,6 +148,8 @@ class Layer:
     weight_shift: np.ndarray | None = None
     pool: Pool | None = None
     input_min: int = 0
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         check_int("weight_bits", self.weight_bits, 2, 8)
@@ -310,6 +315,8 @@ class Readout:
     bias: np.ndarray | None = None
     multiplier: np.ndarray | None = None
     level: np.ndarray | None = None
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         check_choice("readout", self.kind, READOUTS)

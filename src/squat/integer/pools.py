@@ -13,6 +13,7 @@ from functools import reduce
 import numpy as np
 
 from squat.checks import check_choice, check_int
+from squat.text import brief
 
 POOLS = {"sum": np.add, "max": np.maximum}
 """What joins two entries of a window."""
@@ -32,6 +33,8 @@ class Pool:
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     kind: str = "sum"
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         check_choice("kind of pooling", self.kind, POOLS)

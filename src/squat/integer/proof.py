@@ -33,6 +33,7 @@ from squat.integer.trained import training_steps
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
 from squat.ops import current_backend
+from squat.text import brief
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Counterexample:
     implementation: str
     trained: tuple[Any, int]
     found: tuple[Any, int]
+
+    __repr__ = brief
 
     def __str__(self) -> str:
         current = "at the first step" if self.code is None else f"from code {self.code}"

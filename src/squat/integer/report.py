@@ -13,6 +13,7 @@ from squat.integer.energy import PICOJOULE, Energy, baseline_energy, integer_ene
 from squat.integer.network import IntegerNetwork
 from squat.integer.packing import packed_bytes, stored_arrays
 from squat.integer.parts import Layer
+from squat.text import brief
 
 SCORE_BITS = 32
 """Bits of a class's score."""
@@ -64,6 +65,8 @@ class Report:
     steps: int
     layers: tuple[Activity, ...]
     energy: dict[str, Energy]
+
+    __repr__ = brief
 
     def to_json(self) -> dict[str, Any]:
         """All values as JSON, with the constants of the energy estimate."""

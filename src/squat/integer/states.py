@@ -20,6 +20,7 @@ import numpy as np
 
 from squat.checks import check_int, check_type
 from squat.integer.checks import check_accumulator, check_array
+from squat.text import brief
 
 BEFORE, SPIKE = -1, -2
 """Sources of a `ComputedState` beside the codes of this step: its own code before, and the spike of the step before."""
@@ -45,6 +46,8 @@ class SummedState:
     bound: np.ndarray
     bias: np.ndarray | None
     shift: int
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         codes = 2 ** check_int("bits", self.bits, 1, 8)
@@ -77,6 +80,8 @@ class ComputedState:
     sources: tuple[int, ...]
     table: np.ndarray
 
+    __repr__ = brief
+
     def __post_init__(self) -> None:
         codes = 2 ** check_int("bits", self.bits, 1, 8)
         check_array("table", self.table, np.uint8, (None, None, None))
@@ -103,6 +108,8 @@ class States:
     first: np.ndarray
     ruler: int | None
     start: tuple[int, ...] | None
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         count = check_int("number of states", len(self.states), 2, MOST_STATES)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from squat.text import brief
+
 
 class Current(NamedTuple):
     """Input current kept as integers: `i = z * scale + bias`.
@@ -30,6 +32,9 @@ class Current(NamedTuple):
     bias: Tensor | None
     bound: int | Tensor
     checked: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     @property
     def exact(self) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from squat.checks import check_real
+from squat.text import brief
 
 
 class Dropped(NamedTuple):
@@ -20,6 +21,9 @@ class Dropped(NamedTuple):
 
     kept: Tensor
     worth: float
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 class Dropout(nn.Module):

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from squat.checks import check_type
 from squat.layers.current import Current
 from squat.layers.sequential import Sequential
+from squat.text import OnScreen
 
 
-class Residual(nn.Module):
+class Residual(OnScreen, nn.Module):
     """Adds what a branch gives to what it was given: `out = body(x) + shortcut(x)`, at every time step.
 
     What is added depends on how the body ends, and the shortcut must end alike:

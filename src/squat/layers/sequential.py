@@ -14,11 +14,12 @@ from squat.layers.stream import Stream
 from squat.layers.weighted import WeightedLayer
 from squat.neurons.base import check_sequence
 from squat.operators import check_finite
+from squat.text import OnScreen
 
 States = tuple[Any, ...]
 
 
-class Sequential(nn.Module):
+class Sequential(OnScreen, nn.Module):
     """Layers one after the other over a whole sequence; neurons' states are carried in one tuple.
 
     Args:

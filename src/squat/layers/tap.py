@@ -11,6 +11,7 @@ from torch.utils._pytree import _register_namedtuple
 from squat.checks import check_type
 from squat.layers.current import Current
 from squat.neurons.stateful import Stateful
+from squat.text import brief
 
 
 class Tapped(NamedTuple):
@@ -21,6 +22,9 @@ class Tapped(NamedTuple):
     """
 
     out: Tensor
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     def detach(self) -> Tapped:
         """Without its history."""

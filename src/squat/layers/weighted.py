@@ -14,11 +14,12 @@ from squat.layers.current import Current
 from squat.layers.dropout import Dropped
 from squat.quant.weight import IntWeight, WeightQuantizer, row_bound
 from squat.remember import Remembered, forget_all
+from squat.text import OnScreen
 
 INPUT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
-class WeightedLayer(nn.Module):
+class WeightedLayer(OnScreen, nn.Module):
     """A layer of weights that multiplies in float (`weight=None`) or in integers (`weight=IntWeight(...)`).
 
     A subclass says what a product is (`float_product`, `integer_product`), how many axes its input has and which

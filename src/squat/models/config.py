@@ -11,6 +11,7 @@ from squat.models.serial import decode_fields, encode_fields
 from squat.quant.spec import StateSpec, spec_from_json
 from squat.quant.weight import IntWeight
 from squat.surrogate import FastSigmoid, Surrogate, surrogate_from_json
+from squat.text import brief
 
 ARCHITECTURES = ("feedforward", "recurrent", "conv")
 RECURRENT_NEURONS = ("RLIF", "RCubaLIF", "RALIF")
@@ -96,6 +97,8 @@ class NetworkConfig:
     batch_norm: bool = False
     dropout: float = 0.0
     input_min: int = 0
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         check_choice("architecture", self.architecture, ARCHITECTURES)

@@ -10,9 +10,10 @@ from squat.checks import check_type
 from squat.layers.current import Current
 from squat.layers.sequential import Sequential
 from squat.models.readout import Readout
+from squat.text import OnScreen
 
 
-class Network(nn.Module):
+class Network(OnScreen, nn.Module):
     """Layers and a readout: `scores = readout(layers(x))`.
 
     Args:

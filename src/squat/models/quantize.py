@@ -15,6 +15,7 @@ from squat.models.network import Network
 from squat.models.quantize_report import Change, QuantizationReport
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight
+from squat.text import brief
 
 Filter = Callable[[str, nn.Module], bool]
 Specs = Any
@@ -30,6 +31,8 @@ class Part:
     accepted: str
     attribute: str
     setter: str
+
+    __repr__ = brief
 
 
 WEIGHTS = Part("weights", IntWeight, "an IntWeight", "weight_spec", "set_weight_spec")
@@ -49,6 +52,8 @@ class Slot:
     layer: Any
     part: Part
     attribute: str
+
+    __repr__ = brief
 
     @property
     def main(self) -> bool:

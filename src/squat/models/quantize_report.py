@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from squat.text import columns
+from squat.text import MORE, brief, columns, on_screen
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class Change:
     part: str
     before: Any
     after: Any
+
+    __repr__ = brief
 
     @property
     def changed(self) -> bool:
@@ -37,8 +39,9 @@ class QuantizationReport:
     def __str__(self) -> str:
         return columns(("layer", "class", "part", "before", "after"), map(_cells, self.rows))
 
-    __repr__ = __str__
-    """The table too, so that a notebook shows it."""
+    def __repr__(self) -> str:
+        """The table too, so that a notebook shows it."""
+        return on_screen(str(self), MORE)
 
 
 def _cells(row: Change) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from squat.ops.states.alif import EQUATIONS
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight
 from squat.surrogate import Surrogate
+from squat.text import brief
 
 
 class ALIFState(NamedTuple):
@@ -38,6 +39,9 @@ class ALIFState(NamedTuple):
     codes: Tensor | None = None
     adaptation_codes: Tensor | None = None
     fresh: bool = False
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     def detach(self) -> ALIFState:
         """The state without its history, for truncated backpropagation through time."""

@@ -16,6 +16,7 @@ from squat.neurons.several import SeveralStates
 from squat.ops.states.alpha import EQUATIONS, AlphaOptions
 from squat.quant.spec import StateSpec
 from squat.surrogate import Surrogate
+from squat.text import brief
 
 GAP = 2.0**-16
 """What learned decays keep from each other."""
@@ -42,6 +43,9 @@ class AlphaState(NamedTuple):
     excitatory_codes: Tensor | None = None
     inhibitory_codes: Tensor | None = None
     fresh: bool = False
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     def detach(self) -> AlphaState:
         """The state without its history, for truncated backpropagation through time."""

@@ -17,6 +17,7 @@ from squat.ops.states.cuba import EQUATIONS, CubaOptions
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight
 from squat.surrogate import Surrogate
+from squat.text import brief
 
 
 class CubaState(NamedTuple):
@@ -36,6 +37,9 @@ class CubaState(NamedTuple):
     codes: Tensor | None = None
     current_codes: Tensor | None = None
     fresh: bool = False
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     def detach(self) -> CubaState:
         """The state without its history, for truncated backpropagation through time."""

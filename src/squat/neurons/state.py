@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.utils._pytree import _register_namedtuple
 
+from squat.text import brief
+
 
 class LIFState(NamedTuple):
     """Membrane at the end of a sequence; pass it to the next call to continue.
@@ -24,6 +26,9 @@ class LIFState(NamedTuple):
     fresh: bool = False
     rest: Tensor | None = None
     reset: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     def detach(self) -> LIFState:
         """The state without its history, for truncated backpropagation through time."""
@@ -48,6 +53,9 @@ class LSTMState(NamedTuple):
     cell: Tensor
     codes: Tensor | None = None
     cell_codes: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     def detach(self) -> LSTMState:
         """The state without its history, for truncated backpropagation through time."""

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from squat.checks import check_type
 from squat.neurons.thresholds import checked_threshold, learned_threshold
 from squat.remember import Remembered, forget_all
+from squat.text import OnScreen
 
 
-class Stateful(nn.Module):
+class Stateful(OnScreen, nn.Module):
     """A layer that carries a state from call to call: `forward(x [T, B, ...], state=None) -> (output, state)`."""
 
     carries_state = True

@@ -13,6 +13,7 @@ from squat.layers.current import Current
 from squat.layers.weighted import WeightedLayer
 from squat.neurons import RLIF
 from squat.ptq.observe import layers_of
+from squat.text import brief
 
 _RECURRENT_STEPS = (0.3,) * 8
 """The spikes of a recurrent layer change with its bias and come back to it: whole steps overshoot, these settle."""
@@ -33,6 +34,8 @@ class BiasReport:
     kind: str
     shift_before: float
     shift_after: float
+
+    __repr__ = brief
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""

@@ -10,6 +10,7 @@ from typing import Any
 from squat.ptq.distance import SpikeSummary
 from squat.ptq.report import SATURATION_WARNING, change, silence_warning, table
 from squat.quant.spec import StateSpec
+from squat.text import brief
 
 Pair = tuple[float | None, float | None]
 """A number of the float network and of the quantized one."""
@@ -53,6 +54,8 @@ class StateComparison:
     histogram_high: float
     histogram: tuple[int, ...]
 
+    __repr__ = brief
+
     def to_json(self) -> dict[str, Any]:
         """The comparison as JSON values."""
         return {**asdict(self), "spec": None if self.spec is None else self.spec.to_json()}
@@ -83,6 +86,8 @@ class LayerComparison:
     silent: Pair
     occupancy: tuple[float, ...]
     states: tuple[StateComparison, ...]
+
+    __repr__ = brief
 
     @property
     def unused(self) -> int:
@@ -140,6 +145,8 @@ class Comparison:
     samples: int
     time_constant: float
     layers: tuple[LayerComparison, ...]
+
+    __repr__ = brief
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from squat.checks import check_real
+from squat.text import brief
 
 
 def van_rossum(spikes: Tensor, reference: Tensor, time_constant: float = 10.0) -> Tensor:
@@ -76,6 +77,8 @@ class SpikeSummary:
     van_rossum: float
     van_rossum_to_silence: float
 
+    __repr__ = brief
+
 
 @dataclass
 class SpikeDistance:
@@ -100,6 +103,8 @@ class SpikeDistance:
     _signed: float = 0.0
     _distance: float = 0.0
     _silence: float = 0.0
+
+    __repr__ = brief
 
     def add(self, spikes: Tensor, reference: Tensor) -> None:
         """Compare one batch of spikes `[T, B, ...]` with the float network's."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from squat.layers.current import Current
 from squat.layers.tap import Tap
 from squat.ptq.over_time import StateObservation
+from squat.text import brief
 
 
 @dataclass
@@ -27,6 +28,8 @@ class LayerObservation:
     spikes: Tensor | None = None
     opportunities: int = 0
     states: dict[str, StateObservation] = field(default_factory=dict)
+
+    __repr__ = brief
 
     @property
     def rate(self) -> float | None:

@@ -13,6 +13,7 @@ from squat.ptq.limits import fit_limits, with_range
 from squat.ptq.lloyd_max import lloyd_max
 from squat.ptq.shape import fit_shape
 from squat.quant.spec import StateSpec
+from squat.text import brief
 
 _NEAREST = 0.02
 """Least distance, in thresholds, of the ends of a range from 0 and from the threshold: every set has a level there."""
@@ -34,6 +35,8 @@ class RangeOptions:
     percentile: float = 99.9
     near_threshold: float = 0.0
     clip: float = 100.0
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         check_real("percentile", self.percentile, 50.0, 100.0, open_low=True)

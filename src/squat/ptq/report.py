@@ -9,6 +9,7 @@ from typing import Any
 from squat.ptq.bias import BiasReport
 from squat.quant.spec import StateSpec
 from squat.quant.weight import IntWeight
+from squat.text import brief
 
 SATURATION_WARNING = 0.1
 """Share of the membranes outside the levels from which a layer is called saturated."""
@@ -26,6 +27,8 @@ class WeightReport:
     scale_low: float
     scale_high: float
     error: float
+
+    __repr__ = brief
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -67,6 +70,8 @@ class StateReport:
     silent_after: float | None
     rate_before: float | None
     rate_after: float | None
+
+    __repr__ = brief
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -123,6 +128,8 @@ class CalibrationReport:
     weights: tuple[WeightReport, ...]
     states: tuple[StateReport, ...]
     biases: tuple[BiasReport, ...] = ()
+
+    __repr__ = brief
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from squat.neurons import SpikingLSTM
 from squat.quant.spec import StateSpec
+from squat.text import brief
 
 MEMBRANE = "u"
 
@@ -32,6 +33,8 @@ class StateSlot:
     spec: StateSpec | None
     unit: float
     argument: str | None
+
+    __repr__ = brief
 
     @property
     def ends(self) -> tuple[float, float] | None:

@@ -13,6 +13,7 @@ from squat.checks import check_choice, check_real, check_type
 from squat.quant import levels as level_sets
 from squat.quant.boundaries import midpoint_boundaries
 from squat.quant.state_spec import StateSpec
+from squat.text import brief
 
 FIRING = ("midpoint", "threshold")
 _GAP = 2.0**-20
@@ -47,6 +48,8 @@ class Fitted(StateSpec):
 
     unit_levels: tuple[float, ...] | None = None
     firing: str = "midpoint"
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         super().__post_init__()

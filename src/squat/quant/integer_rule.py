@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from squat.quant.spec import StateSpec
+from squat.text import brief
 
 ACCUMULATOR_LIMIT = 2**31
 
@@ -41,6 +42,8 @@ class IntegerTables:
     bias: Tensor | None
     ends: Tensor
     shift: int
+
+    __repr__ = brief
 
 
 def decay_at_least_one_code(leak: Tensor, bound: Tensor, levels: Tensor) -> Tensor:

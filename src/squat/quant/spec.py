@@ -16,6 +16,7 @@ from squat.quant import levels as level_sets
 from squat.quant.boundaries import midpoint_boundaries
 from squat.quant.fitted import Fitted
 from squat.quant.state_spec import StateSpec
+from squat.text import brief
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,8 @@ class Anchored(StateSpec):
     high: float | None = None
     base: float | None = None
     decay: str = "free"
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         super().__post_init__()

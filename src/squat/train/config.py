@@ -12,6 +12,7 @@ from typing import Any
 from squat.checks import LARGEST_COUNT, check_choice, check_int, check_real, check_type
 from squat.models.config import NetworkConfig
 from squat.models.serial import as_object, decode_fields, encode_fields
+from squat.text import brief
 from squat.train.threads import MOST_THREADS
 
 LOSSES = ("cross_entropy", "count_mse")
@@ -39,6 +40,8 @@ class DataConfig:
 
     name: str = "spoken_digits"
     options: Mapping[str, Option] | tuple[tuple[str, Option], ...] = ()
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         check_type("name", self.name, str, "a data set's name or the path of a file, as text")
@@ -92,6 +95,8 @@ class AugmentConfig:
     event_drop: float = 0.0
     flip: bool = False
     time_warp: float = 0.0
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         for name in ("channel_shift", "time_shift", "time_jitter"):
@@ -165,6 +170,8 @@ class TrainConfig:
     devices: int = 1
     strategy: str = "auto"
 
+    __repr__ = brief
+
     def __post_init__(self) -> None:
         for name, most in MOST.items():
             check_int(name, getattr(self, name), 1, most)
@@ -218,6 +225,8 @@ class RunConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         check_type("data", self.data, DataConfig, "a DataConfig")

@@ -14,6 +14,7 @@ from squat.checks import LARGEST_COUNT, check_choice, check_int, check_type
 from squat.models.network import Network
 from squat.models.readout import predict, tied
 from squat.neurons.stateful import Stateful
+from squat.text import brief
 from squat.train.ahead import ahead
 from squat.train.config import LOSSES
 from squat.train.losses import loss_of
@@ -42,6 +43,8 @@ class Evaluation:
     predictions: list[int]
     spike_rates: dict[str, float]
     scores: Tensor = field(repr=False, compare=False)
+
+    __repr__ = brief
 
     def to_json(self) -> dict[str, Any]:
         """All values as JSON."""

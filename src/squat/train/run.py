@@ -12,6 +12,7 @@ from squat.files import atomic_write, save
 from squat.models.build import build_network
 from squat.models.network import Network
 from squat.models.size import check_training_memory
+from squat.text import brief
 from squat.train.config import RunConfig
 from squat.train.loader import training_loader
 from squat.train.quiet import quiet
@@ -39,6 +40,8 @@ class FitResult:
     history: History
     validation_accuracy: float | None
     seconds: float
+
+    __repr__ = brief
 
 
 def fit(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from squat.checks import check_choice
+from squat.text import brief
 
 CORES = ("cortex-m0", "cortex-m3", "cortex-m4")
 TOOLS = ("make", "arm-none-eabi-gcc", "qemu-system-arm")
@@ -46,6 +47,8 @@ class Measurement:
     constants: int
     ram: int
     multiplications: int
+
+    __repr__ = brief
 
     @property
     def flash(self) -> int:

@@ -25,6 +25,7 @@ from squat.integer.engine import checked_input
 from squat.integer.states import States
 from squat.integer.states_proof import JointStep
 from squat.integer.sums import Sums
+from squat.text import brief
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
 KINDS = ("SQUAT_BITMAPS", "SQUAT_BYTES", "SQUAT_CONSTANT", "SQUAT_SIGNS")
@@ -46,6 +47,9 @@ class HostResult(NamedTuple):
     output: np.ndarray
     scores: np.ndarray | None
     predictions: np.ndarray | None
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 def find_compiler() -> str | None:

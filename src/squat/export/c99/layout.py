@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from squat.integer import IntegerNetwork, Layer
+from squat.text import brief
 
 WORD_BITS = 32
 EVENT_LIMIT = 2**16
@@ -84,6 +85,8 @@ class Memory:
     held: int
     output: int
     scores: int
+
+    __repr__ = brief
 
     @property
     def bytes(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from squat.export.c99.layout import largest_input
 from squat.export.c99.text import array, structure
 from squat.integer import IntegerNetwork, Result
+from squat.text import brief
 
 DEFAULT_SAMPLES, DEFAULT_STEPS, DEFAULT_RATE = 2, 20, 0.1
 
@@ -34,6 +35,8 @@ class Vectors:
     checksum: int
     predictions: np.ndarray | None
     spike_rates: tuple[float, ...]
+
+    __repr__ = brief
 
 
 def default_inputs(net: IntegerNetwork) -> np.ndarray:

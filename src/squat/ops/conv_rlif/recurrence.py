@@ -10,6 +10,7 @@ from torch import Tensor
 
 from squat.ops.product import integer_conv2d
 from squat.quant.weight import row_bound
+from squat.text import brief
 
 
 class Recurrence(NamedTuple):
@@ -26,6 +27,9 @@ class Recurrence(NamedTuple):
     bias: Tensor | None
     scale: Tensor | None
     image: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     @property
     def padding(self) -> tuple[int, int]:

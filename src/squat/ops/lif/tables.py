@@ -12,6 +12,7 @@ from torch import Tensor
 from squat.quant.integer_rule import IntegerTables, decay_at_least_one_code, integer_tables
 from squat.quant.spec import StateSpec, level_tables
 from squat.surrogate import Surrogate
+from squat.text import brief
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class LoopConfig:
     clipped: bool = False
     spiking: bool = True
     integer: bool = False
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from squat.ops.lif.reference import straight_through
 from squat.quant.encoder import count_below
 from squat.quant.spec import StateSpec, level_tables
 from squat.surrogate import Surrogate
+from squat.text import brief
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class LSTMConfig:
     reset: str = "none"
     clipped: bool = False
 
+    __repr__ = brief
+
 
 class LSTMWeights(NamedTuple):
     """Weights `[4N, in]` and `[4N, N]` and biases `[4N]`; rows of gates i, f, g, o, as in `torch.nn.LSTMCell`."""
@@ -50,6 +53,9 @@ class LSTMWeights(NamedTuple):
     w_rec: Tensor
     b_in: Tensor | None
     b_rec: Tensor | None
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 class LSTMResult(NamedTuple):

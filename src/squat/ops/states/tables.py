@@ -12,6 +12,7 @@ from squat.ops.states.equations import Equations
 from squat.quant.integer_rule import values_on_grid
 from squat.quant.spec import StateSpec, level_tables
 from squat.surrogate import Surrogate
+from squat.text import brief
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class StatesConfig:
     surrogate: Surrogate
     clipped: bool = False
     delayed: bool = True
+
+    __repr__ = brief
 
 
 class Quantizer(NamedTuple):
@@ -73,6 +76,9 @@ class Sums(NamedTuple):
     bias: Tensor | None
     bound: int
     parameters: Tensor
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 class Grid(NamedTuple):
