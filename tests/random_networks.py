@@ -9,7 +9,7 @@ import torch
 
 import squat
 from helpers import louder
-from squat.layers import Flatten, MaxPool2d, SumPool2d
+from squat.layers import AvgPool1d, AvgPool2d, Dropout, Flatten, MaxPool1d, MaxPool2d, SumPool1d, SumPool2d, Unflatten
 from squat.models import READOUT_NAMES, Network
 from squat.neurons import NEURONS
 from squat.neurons.several import SeveralStates
@@ -28,7 +28,7 @@ def random_network(seed: int) -> tuple[Network | squat.Sequential, torch.Tensor]
     draw = random.Random(seed)
     torch.manual_seed(seed)
     lowest, largest = _input_range(draw, seed)
-    make = _convolutional if draw.random() < 0.3 else _dense
+    make = draw.choice([_dense] * 6 + [_convolutional] * 3 + [_over_signals])
     layers, shape = make(draw, lowest, largest)
     readout = draw.choice([None, *READOUT_NAMES])
     layers += _last(draw, layers.pop(), readout)
@@ -100,7 +100,8 @@ def _convolutional(draw, lowest, largest):
         weight = _weight(draw)
         layers.append(squat.Conv2d(channels, maps, kernel, weight=weight, **options, **scale))
         if _coin(draw) and min(_shape_behind(layers, shape)[1:]) > 1:
-            layers.append(MaxPool2d(draw.choice([2, (1, 2)]), draw.choice([None, 1])))
+            pool = draw.choice([MaxPool2d, MaxPool2d, AvgPool2d, SumPool2d])
+            layers.append(pool(draw.choice([2, (1, 2)]), draw.choice([None, 1])))
         if draw.random() < 0.3 and weight.granularity != "shift":
             options = {"weight": weight, "bias": _coin(draw), **_neuron(draw)}
             layers.append(squat.ConvRLIF(maps, draw.choice([1, 3, (3, 1)]), _image_beta(draw, maps), **options))
@@ -117,6 +118,26 @@ def _convolutional(draw, lowest, largest):
         if min(_shape_behind(layers, shape)[1:]) < 3:
             break
     return [*layers, Flatten(), (math.prod(_shape_behind(layers, shape)), highest)], shape
+
+
+def _over_signals(draw, lowest, largest):
+    """Convolutions over signals, their currents and spikes perhaps pooled, the input perhaps without its shape."""
+    channels, length, maps = draw.randint(1, 3), draw.randint(8, 14), draw.randint(1, 5)
+    scale = {"input_min": lowest, "input_max": largest, "input_scale": 1.0 if largest == 1 else 1 / largest}
+    sizes = draw.choice([1, 3]), draw.choice([1, 2]), draw.choice([0, 1])
+    layers = [squat.Conv1d(channels, maps, *sizes, bias=_coin(draw), weight=_weight(draw), **scale)]
+    layers += [draw.choice([MaxPool1d, AvgPool1d, SumPool1d])(2)] if _coin(draw) else []
+    layers += [Dropout(0.5), _elementwise(draw, draw.uniform(0.3, 1.0))]
+    if _coin(draw):
+        layers.append(draw.choice([MaxPool1d, SumPool1d])(2, 1))
+        highest = 2 if type(layers[-1]) is SumPool1d else 1
+        layers.append(squat.Conv1d(maps, 2, 1, weight=_weight(draw), input_max=highest))
+        layers.append(_elementwise(draw, draw.uniform(0.3, 1.0)))
+    shape = (channels, length)
+    features = math.prod(_shape_behind(layers, shape))
+    if _coin(draw):
+        layers, shape = [Unflatten(shape), *layers], (channels * length,)
+    return [*layers, Flatten(), (features, 1)], shape
 
 
 def _image_block(draw, channels, largest):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from squat.compat import from_snntorch, to_snntorch
     from squat.files import load, save
     from squat.integer.lower import lower
-    from squat.layers import Conv2d, Current, Flatten, Linear
+    from squat.layers import Conv1d, Conv2d, Current, Flatten, Linear
     from squat.layers.checkpoint import checkpoint_over_time
     from squat.layers.residual import Residual
     from squat.layers.sequential import Sequential
@@ -66,6 +66,7 @@ _HOME = {
     "Boxcar": "squat.surrogate",
     "Current": "squat.layers",
     "Linear": "squat.layers",
+    "Conv1d": "squat.layers",
     "Conv2d": "squat.layers",
     "Flatten": "squat.layers",
     "Residual": "squat.layers.residual",
@@ -109,6 +110,7 @@ __all__ = [
     "AlphaLIF",
     "Anchored",
     "Boxcar",
+    "Conv1d",
     "Conv2d",
     "ConvRLIF",
     "CubaLIF",

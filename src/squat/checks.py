@@ -19,6 +19,13 @@ def _message(name: str, value: Any, accepted: str, remedy: str) -> str:
     return f"{name}={shown}: expected {accepted}" + (f"; {remedy}" if remedy else "")
 
 
+def check_dense(name: str, value: Any) -> None:
+    """Refuse a sparse tensor of torch, in whose place a dense one is expected; anything else passes."""
+    layout = getattr(value, "layout", None)
+    if layout is not None and str(layout) != "torch.strided":
+        raise ValueError(f"{name}: a tensor of layout {layout}, expected a dense one; use {name}.to_dense()")
+
+
 def check_int(name: str, value: Any, low: int, high: int | None = None, remedy: str = "") -> int:
     """`value` as an int in `low .. high` (no upper end if None), else TypeError or ValueError."""
     accepted = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"

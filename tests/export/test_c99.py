@@ -48,7 +48,7 @@ def assert_same(net, x, machine, program):
     found, fired = program.run(x.numpy()), True
     for index, codes in enumerate(compiled.codes):
         for others in (np.stack([step[index] for step in trained]), plain.codes[index], found.codes[index]):
-            assert np.array_equal(codes, others)
+            assert np.array_equal(codes, others.reshape(codes.shape))  # signals are images of one row
     for (_, neurons, codes), spikes in zip(machine.by_layer(found.codes), found.spikes, strict=True):
         assert np.array_equal(spikes, neurons.spikes(codes))
         fired &= bool(spikes.any()) or not neurons.fires

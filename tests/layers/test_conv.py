@@ -144,6 +144,26 @@ def test_pooling_currents_of_integer_weights(granularity):
     assert pooled.exact
     assert pooled.bound == current.bound
     assert torch.equal(pooled.dense(), MaxPool2d(2)(current.dense()))
-    assert torch.equal(AvgPool2d(2)(current), AvgPool2d(2)(current.dense()))
-    spikes, _ = LIF(state=Anchored(4))(pooled)
-    assert spikes.shape == (4, 2, 3, 3, 3)
+    for pool, total in ((AvgPool2d(2), 1), (SumPool2d(2), 4)):
+        added = pool(current)
+        assert added.exact
+        assert added.bound == 4 * current.bound
+        assert torch.equal(added.z, SumPool2d(2)(current.z))
+        torch.testing.assert_close(added.dense(), total * AvgPool2d(2)(current.dense()))
+        spikes, _ = LIF(state=Anchored(4))(added)
+        assert spikes.shape == (4, 2, 3, 3, 3)
+
+
+def test_pooled_sums_stay_exact_and_constant():
+    layer = Conv2d(1, 1, 1, bias=False, weight=IntWeight(8), input_max=2**17)
+    layer.weight.data.fill_(1.0)
+    layer.set_weight_spec(IntWeight(8))
+    current = layer(torch.tensor([2.0**16, 1.0, 0.0, 0.0]).reshape(1, 1, 1, 2, 2).expand(3, 1, 1, 2, 2))
+    pooled = SumPool2d(2)(current)
+    assert pooled.bound > 2**24  # so it was added in float64
+    assert pooled.z.stride(0) == 0
+    assert pooled.z.shape == (3, 1, 1, 1, 1)
+    weight = int(current.z.max()) // 2**16
+    assert int(pooled.z[0]) == weight * (2**16 + 1)
+    with pytest.raises(ValueError, match=r"an integer sum \(largest 16777217\) does not fit float32"):
+        SumPool2d((1, 2))(current._replace(z=torch.tensor([2.0**24, 1.0]).reshape(1, 1, 1, 1, 2)))

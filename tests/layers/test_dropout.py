@@ -49,16 +49,61 @@ def test_gradients_go_to_what_was_kept():
     torch.testing.assert_close(x.grad, kept.detach() * worth * layer.weight.detach().sum(0))
 
 
-@pytest.mark.parametrize(
-    ("layers", "text"),
-    [
-        ([Dropout(0.5)], r"layers\[0\] \(Dropout\): followed by nothing, expected a Linear or Conv2d"),
-        ([squat.Linear(2, 2), Dropout(0.5), squat.LIF()], r"layers\[1\] \(Dropout\): followed by LIF"),
-    ],
-)
-def test_it_stands_before_a_layer_with_weights(layers, text):
-    with pytest.raises(ValueError, match=text):
-        squat.Sequential(*layers)
+def test_float_values_are_dropped_anywhere():
+    torch.manual_seed(0)
+    x, linear = torch.rand(4, 3, 50), squat.Linear(50, 40)
+    for layers in ([Dropout(0.5)], [linear, Dropout(0.5)], [linear, Dropout(0.5), torch.nn.Identity()]):
+        net = squat.Sequential(*layers).train()
+        out, plain = net(x)[0], net.eval()(x)[0]
+        kept = out != 0
+        assert 0.3 < float(kept.float().mean()) < 0.7
+        assert torch.equal(kept[0], kept[3])
+        torch.testing.assert_close(out[kept], 2 * plain[kept])
+
+
+def test_sums_are_dropped_behind_integer_weights_and_the_bias_is_kept():
+    torch.manual_seed(0)
+    layer = squat.Linear(9, 40, weight=squat.IntWeight(4))
+    current = layer((torch.rand(4, 3, 9) < 0.5).float())
+    dropped = Dropout(0.5)(current)
+    assert dropped.exact
+    assert dropped.bound == current.bound
+    kept = dropped.z != 0
+    assert 0.3 < float(kept.float().mean()) < 0.7
+    assert torch.equal(dropped.z[kept], current.z[kept])
+    torch.testing.assert_close(dropped.dense() - layer.bias, 2 * (current.dense() - layer.bias) * kept)
+    assert squat.LIF(state=squat.Anchored(4))(dropped)[0].shape == (4, 3, 40)
+
+
+def test_whole_channels():
+    torch.manual_seed(0)
+    drop = Dropout(0.5, channels=True)
+    kept, _ = drop(torch.ones(2, 3, 20, 4, 5))
+    assert torch.equal(kept.amax((3, 4)), kept.amin((3, 4)))
+    assert 0.2 < float(kept.mean()) < 0.8
+    assert Dropout(**drop.config()).channels
+    assert repr(drop) == "Dropout(p=0.5, channels=True)"
+
+
+def test_integers_stay_integers_through_pools_and_flatten():
+    weight = squat.IntWeight(4)
+    torch.manual_seed(1)
+    x = (torch.rand(3, 2, 2, 6, 6) < 0.5).float()
+    tail = [squat.layers.SumPool2d(2), squat.Flatten(), squat.Linear(18, 3, weight=weight, input_max=4)]
+    net = squat.Sequential(Dropout(0.5), *tail)
+    torch.manual_seed(2)
+    out, _ = net(x)
+    torch.manual_seed(2)
+    kept, worth = Dropout(0.5)(x)
+    expected, _ = squat.Sequential(*tail)(kept)
+    assert torch.equal(out.z, expected.z)
+    torch.testing.assert_close(out.scale, expected.scale * worth)
+    block = squat.Residual(squat.Sequential(squat.Linear(4, 4, weight=weight)))
+    for behind in (squat.RLIF(4, 4, weight=weight), block):
+        with pytest.raises(
+            ValueError, match=rf"a Dropout stands before {type(behind).__name__}, whose integer weights"
+        ):
+            squat.Sequential(Dropout(0.5), behind)(torch.ones(3, 2, 4))
 
 
 def test_errors():

@@ -101,7 +101,7 @@ def _walk(net: IntegerNetwork, x: np.ndarray, result: Result) -> Iterator[tuple[
     given: list[np.ndarray] = []
     for layer in net.layers:
         if isinstance(layer, Pool):
-            values = layer(values)
+            values = layer(values.reshape(*values.shape[:2], *layer.input_shape))
         elif isinstance(layer, Join):
             values = layer(values, given[layer.source])
         else:
@@ -118,7 +118,8 @@ def _activity(net: IntegerNetwork, layer: Layer, x: np.ndarray, codes: Codes | N
     events = float((x != 0).sum()) / samples
     amount = (x != 0 if multiplied else np.abs(x)).sum((0, 1), dtype=np.int64)
     synaptic = float((amount * fan_out(layer, layer.weight)).sum()) / samples
-    maxima = float(len(x) * size * (0 if layer.pool is None else math.prod(layer.pool.kernel_size) - 1))
+    compared = 0 if layer.pool is None or layer.pool.kind != "max" else math.prod(layer.pool.kernel_size) - 1
+    maxima = float(len(x) * size * compared)
     dense = float(fan_out(layer, np.ones_like(layer.weight)).sum()) * len(x)
     products = synaptic if multiplied else 0.0
     sparsity = float(np.mean(np.concatenate([weight.reshape(-1) for weight in layer.weights]) == 0))

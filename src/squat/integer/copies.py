@@ -13,7 +13,7 @@ from squat.integer.copy_states import copy_states
 from squat.integer.parts import Layer, Neurons, Shape
 from squat.integer.pools import Pool
 from squat.integer.states import States
-from squat.layers import Conv2d, Current, Linear, MaxPool2d
+from squat.layers import Conv2d, Current, Linear, SumPool2d
 from squat.neurons import RLIF, ConvRLIF
 from squat.neurons.granularity import rows_of
 from squat.neurons.several import SeveralStates
@@ -24,7 +24,7 @@ TABLE_LIMIT = 2**16
 
 
 def copy_weighted(
-    module: Linear | Conv2d, pool: MaxPool2d | None, neuron: Any, name: str, shape: Shape
+    module: Linear | Conv2d, pool: SumPool2d | None, neuron: Any, name: str, shape: Shape
 ) -> tuple[Layer, Tensor, Tensor | None]:
     """A layer of weights with the neurons behind it, if any, and the scale and bias of its sums.
 
@@ -48,13 +48,19 @@ def copy_weighted(
         input_min=module.input_min,
     )  # fmt: skip
     if pool is not None:
-        layer = replace(layer, pool=Pool(layer.sum_shape, pool.kernel_size, pool.stride, "max"))
+        layer = replace(layer, pool=pool_of(pool, layer.sum_shape))
+        _, scale, bias, bound, _ = pool.constants(Current(w_int, scale, bias, bound))
     if isinstance(neuron, ConvRLIF):
         return _on_images(neuron, Current(w_int, scale, bias, bound), layer), scale, bias
     if neuron is not None:
         scale, bias = neuron.receive(scale), None if bias is None else neuron.receive(bias)
         layer = replace(layer, neurons=_copy(neuron, w_int.dtype, scale, bias, int(bound), layer))
     return layer, scale, bias
+
+
+def pool_of(pool: SumPool2d, shape: Shape) -> Pool:
+    """The integer pool of images or signals of this shape."""
+    return Pool(shape, pool.kernel_size, pool.stride, "max" if pool.kind == "max" else "sum")
 
 
 def _on_images(neuron: ConvRLIF, current: Current, layer: Layer) -> Layer:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from squat.checks import check_choice
+from squat.checks import check_choice, check_dense
 from squat.integer.joins import Join
 from squat.integer.network import IntegerNetwork
-from squat.integer.parts import BIAS_FRACTION_BITS, Neurons
+from squat.integer.parts import BIAS_FRACTION_BITS, Neurons, Shape
 from squat.integer.pools import Pool
 from squat.integer.states import States
 from squat.text import brief
@@ -75,7 +76,8 @@ def run(net: IntegerNetwork, x: Any, state: State | None, implementation: str) -
     given: list[tuple[np.ndarray, int | None]] = []
     for layer in net.layers:
         if isinstance(layer, Pool):
-            values, first = layer(_counts(values, first)), None
+            images = _counts(values, first)
+            values, first = layer(images.reshape(*images.shape[:2], *layer.input_shape)), None
         elif isinstance(layer, Join):
             values, first = layer(_counts(values, first), _counts(*given[layer.source])), None
         else:
@@ -111,16 +113,18 @@ def _counts(values: np.ndarray, first: int | None) -> np.ndarray:
 
 def step(net: IntegerNetwork, x: Any, state: State | None, implementation: str) -> Result:
     """See `IntegerNetwork.step`."""
+    check_dense("x", x)
     scores, predictions, output, codes, after = run(net, np.asarray(x)[None], state, implementation)
     return Result(scores, predictions, output[0], tuple(code[0] for code in codes), after)
 
 
 def checked_input(net: IntegerNetwork, x: Any) -> np.ndarray:
     """The input as bytes `[T or 1, B, *input_shape]`, signed ones if it is, one step if it is constant over time."""
+    check_dense("x", x)
     array, accepted = np.asarray(x), f"integers from {net.input_min} to {net.input_max}"
     if array.dtype.kind not in "biuf":
         raise TypeError(f"x: dtype {array.dtype}, expected {accepted}")
-    if array.ndim != 2 + len(net.input_shape) or array.shape[2:] != net.input_shape or 0 in array.shape:
+    if not _fits(array.shape[2:], net.input_shape) or 0 in array.shape:
         shape = ", ".join(map(str, net.input_shape))
         raise ValueError(f"x: shape {array.shape}, expected [T, B, {shape}] with at least one step and one sample")
     if array.strides[0] == 0:
@@ -128,10 +132,20 @@ def checked_input(net: IntegerNetwork, x: Any) -> np.ndarray:
     low, high = array.min(), array.max()
     if not (low >= net.input_min and high <= net.input_max):
         raise ValueError(f"x: values from {low:g} to {high:g}, expected {accepted}")
+    array = array.reshape(*array.shape[:2], *net.input_shape)
     values = np.ascontiguousarray(array).astype(np.int8 if net.input_min else np.uint8, copy=False)
     if array.dtype.kind == "f" and not np.array_equal(values, array):
         raise ValueError(f"x: got fractions, expected {accepted}")
     return values
+
+
+def _fits(shape: Shape, expected: Shape) -> bool:
+    """Whether steps of this shape are what the first layer takes.
+
+    Perhaps a Flatten or Unflatten of the trained network lies between, or its signals are images of one row.
+    """
+    rows = expected[:1] + expected[2:] if expected[1:2] == (1,) else expected
+    return shape in (expected, rows) or (1 in map(len, (shape, expected)) and math.prod(shape) == math.prod(expected))
 
 
 def _checked_state(net: IntegerNetwork, state: State | None, batch: int) -> list[np.ndarray | None]:

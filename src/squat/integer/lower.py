@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from squat.checks import check_type
-from squat.integer.copies import copy_recurrent, copy_weighted
+from squat.integer.copies import copy_recurrent, copy_weighted, pool_of
 from squat.integer.joins import Join
 from squat.integer.network import IntegerNetwork, Part
 from squat.integer.neuron_obstacles import neuron_obstacles
 from squat.integer.parts import Layer, Readout, Shape
-from squat.integer.pools import Pool
+from squat.integer.pools import POOLS, Pool
 from squat.integer.readouts import lower_readout, wanted_layer
-from squat.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, SumPool2d
+from squat.layers import Conv2d, Dropout, Flatten, Linear, SumPool2d, Unflatten
 from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
 from squat.layers.tap import Membrane, Tap
@@ -31,10 +31,10 @@ from squat.models.network import Network
 from squat.neurons import RLIF, SpikingLSTM
 from squat.neurons.base import Neuron
 
-POOLS = {SumPool2d: "sum", MaxPool2d: "max"}
 MEMBRANE = "gives membranes of neurons, whose spikes alone a machine gives; lower them without the Membrane, or use LI"
-USE_SUMS = "use SumPool2d, and input_scale in the next layer"
-USE_KNOWN = "lowered are Linear, Conv2d, SumPool2d, MaxPool2d, Flatten, Residual, and all neurons but SpikingLSTM"
+USE_KNOWN = (
+    "lowered are Linear, Conv2d, Conv1d, pools, Flatten, Unflatten, Dropout, Residual, and all neurons but SpikingLSTM"
+)
 
 
 def lower(net: Network | Sequential, input_shape: Shape | None = None) -> IntegerNetwork:
@@ -42,7 +42,7 @@ def lower(net: Network | Sequential, input_shape: Shape | None = None) -> Intege
 
     Args:
         net: a trained `Network`, or a `Sequential` of layers. It is read in evaluation mode and left as it was.
-        input_shape: `(C, H, W)` of one step, needed if the first layer with weights is a convolution.
+        input_shape: `(C, H, W)` or `(C, L)` of one step, needed if the first layer with weights is a convolution.
 
     Returns:
         An `IntegerNetwork` whose codes and spikes equal those of `net` on every input.
@@ -137,20 +137,21 @@ class _Walk:
             elif isinstance(module, SpikingLSTM):
                 self._object("has float gates (sigmoid and tanh), which no integer machine repeats; use RLIF")
                 self.shape = None
-            elif isinstance(module, SumPool2d) and type(module) in POOLS:
+            elif isinstance(module, SumPool2d):
                 self._pool(module)
             elif isinstance(module, Residual):
                 self._residual(module)
-            elif isinstance(module, Dropout | Tap):
+            elif isinstance(module, Dropout | nn.Identity | Tap):
                 pass  # which do nothing in use
             elif isinstance(module, Membrane):
                 self._object(MEMBRANE)
                 self.shape = None
             elif isinstance(module, Flatten):
                 self.shape = self.shape and (math.prod(self.shape),)
+            elif isinstance(module, Unflatten):
+                self._unflatten(module)
             else:
-                average = isinstance(module, AvgPool2d | nn.AvgPool2d)
-                self._object(f"is not an integer layer; {USE_SUMS if average else USE_KNOWN}")
+                self._object(f"is not an integer layer; {USE_KNOWN}")
                 self.shape = None
             self.at += 1
 
@@ -165,34 +166,47 @@ class _Walk:
             self._object("its weights are float; train it with weight=IntWeight(bits)")
         if isinstance(module, Conv2d) and self.shape is None and not self.layers and not self.found:
             self._object("needs the size of its images; pass input_shape=(C, H, W)")
-        pool: Any = self._next() if isinstance(module, Conv2d) and type(self._next()) is MaxPool2d else None
-        if pool is not None:
-            self.at += 1
-            name += f", {self._name()}"
-        neuron: Any = self._next()
-        if isinstance(neuron, Neuron) and not isinstance(neuron, RLIF):
-            self.at += 1
+        start = self.at
+        pool: Any = self._taken(SumPool2d) if isinstance(module, Conv2d) else None
+        name += "" if pool is None else f", {self._name()}"
+        neuron: Any = self._taken(Neuron)
+        if neuron is not None:
             name += f", {self._name()}"
             self._check_neuron(neuron)
-        elif isinstance(neuron, Membrane):
-            self.at += 1
+        elif self._taken(Membrane) is not None:
             self._object(MEMBRANE)
-        elif neuron is not None:
+        elif self._next() < len(self.modules):
             self._object("is followed by no neuron; put an LIF or LI behind it")
         if len(self.found) > count or (isinstance(module, Conv2d) and self.shape is None):
             self.shape = None
         else:
             self._guarded(lambda: self._add_weighted(module, pool, neuron, name))
+        if any(isinstance(passed, Flatten) for passed in self.modules[start : self.at]):
+            self.shape = self.shape and (math.prod(self.shape),)
         self.largest = 1
 
-    def _next(self) -> nn.Module | None:
-        return self.modules[self.at + 1] if self.at + 1 < len(self.modules) else None
+    def _next(self) -> int:
+        """Where the next module stands that does something to sums."""
+        at = self.at + 1
+        while at < len(self.modules) and isinstance(self.modules[at], Dropout | Flatten | nn.Identity):
+            at += 1
+        return at
+
+    def _taken(self, kind: type) -> Any:
+        """The next module, which is gone to, if it is of this kind and owns no weights of inputs; else None."""
+        module = self.modules[self._next()] if self._next() < len(self.modules) else None
+        if not isinstance(module, kind) or isinstance(module, RLIF):
+            return None
+        self.at = self._next()
+        return module
 
     def _name(self) -> str:
         return f"{self.prefix}{self.at} {type(self.modules[self.at]).__name__}"
 
-    def _add_weighted(self, module: Linear | Conv2d, pool: MaxPool2d | None, neuron: Any, name: str) -> None:
-        shape = self.shape if isinstance(module, Conv2d) and self.shape else (module.weight.shape[1],)
+    def _add_weighted(self, module: Linear | Conv2d, pool: SumPool2d | None, neuron: Any, name: str) -> None:
+        shape: Shape = (module.weight.shape[1],)
+        if isinstance(module, Conv2d) and self.shape:
+            shape = _images(self.shape)
         self._check_shape(shape)
         layer, self.scale, self.bias = copy_weighted(module, pool, neuron, name, shape)
         self._add(layer)
@@ -216,16 +230,18 @@ class _Walk:
         self._add(copy_recurrent(module, self._name()))
 
     def _pool(self, module: SumPool2d) -> None:
-        if self.shape is None:
+        if module.kind == "average":
+            self._object("averages spikes, which gives fractions; use a sum pool, and input_scale in the next layer")
+            self.shape = None
+        elif self.shape is None:
             if not self.layers and not self.found:
                 self._object("needs the size of its images; pass input_shape=(C, H, W)")
-            return
-        if self.largest is None:
+        elif self.largest is None:
             self._object("pools the network's input; pool the data instead")
             self.shape = None
         else:
-            shape, kernel, stride, kind = self.shape, module.kernel_size, module.stride, POOLS[type(module)]
-            self._guarded(lambda: self._add_pool(Pool(shape, kernel, stride, kind), self.largest or 1))
+            shape = _images(self.shape)
+            self._guarded(lambda: self._add_pool(pool_of(module, shape), self.largest or 1))
 
     def _add_pool(self, pool: Pool, largest: int) -> None:
         if largest * pool.growth > 255:
@@ -233,13 +249,18 @@ class _Walk:
         self.largest = largest * pool.growth
         self._add(pool)
 
+    def _unflatten(self, module: Unflatten) -> None:
+        if self.shape is not None and math.prod(self.shape) != math.prod(module.shape):
+            self._object(f"gets {math.prod(self.shape)} values, expected {math.prod(module.shape)}")
+        self.shape = None if self.found else module.shape
+
     def _residual(self, module: Residual) -> None:
         source, shape, largest, count = len(self.layers) - 1, self.shape, self.largest, len(self.found)
         if largest is None:
             self._object("adds to the network's input; put a layer with neurons before it")
-        if module.shortcut is not None and type(module.shortcut) not in POOLS:
+        if module.shortcut is not None and getattr(module.shortcut, "kind", None) not in POOLS:
             kind = type(module.shortcut).__name__
-            self._object(f"its shortcut ({kind}) gives currents, which are added as floats; use a pool, or none")
+            self._object(f"its shortcut ({kind}) gives no integers, so floats are added; use SumPool2d or MaxPool2d")
         outer = self.modules, self.at, self.prefix
         self.modules, self.at, self.prefix = list(module.body.layers), 0, f"{self.prefix}{self.at}."
         self._stack()
@@ -253,7 +274,7 @@ class _Walk:
         last = self.layers[-1]
         if isinstance(last, Layer) and not last.fires:
             raise ValueError("its branch does not end in spikes, so floats are added; put an LIF at its end")
-        pool = None if shortcut is None else Pool(shape, shortcut.kernel_size, shortcut.stride, POOLS[type(shortcut)])
+        pool = None if shortcut is None else pool_of(shortcut, _images(shape))
         kept = shape if pool is None else pool.output_shape
         if kept != self.shape:
             raise ValueError(f"its branch gives {self.shape}, its shortcut {kept}; expected equal shapes")
@@ -304,3 +325,8 @@ class _Walk:
         except ValueError as error:
             self._object(str(error), len(self.modules) - 1)
             return None
+
+
+def _images(shape: Shape) -> Shape:
+    """A shape of images; signals `(C, L)` are images of one row."""
+    return (shape[0], 1, shape[1]) if len(shape) == 2 else shape

@@ -61,8 +61,7 @@ class IntegerNetwork:
             raise ValueError("layers: expected at least one, the first and the last with weights")
         shape = self.layers[0].input_shape
         for index, layer in enumerate(self.layers):
-            same = shape == layer.input_shape
-            if not same and (isinstance(layer, Pool) or math.prod(shape) != math.prod(layer.input_shape)):
+            if math.prod(shape) != math.prod(layer.input_shape):
                 raise ValueError(f"layers[{index}]: input of shape {layer.input_shape}, expected {shape}")
             if isinstance(layer, Layer) and not layer.fires and layer is not self.layers[-1]:
                 raise ValueError(f"layers[{index}]: nothing there can fire, expected only of the last layer")

@@ -7,8 +7,8 @@ Of a layer with neurons, in units of `w_scale / 2**shift`:
     c'     = #{k : acc > bound[n, k]}                  spike = c' >= first
 
 With `drop_input` the step after a spike has `acc = 0`. A table of one row serves every neuron, one of `C` rows the
-neurons of each channel. Where sums are pooled, `z` is the largest of a window. Neurons of several states are described
-in `states.py`.
+neurons of each channel. Where sums are pooled, `z` is the largest of a window, or the sum of all of it. Neurons of
+several states are described in `states.py`.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Layer:
         stride, padding: of a convolution, rows and columns.
         neurons: the machine behind the sums, or None for a last layer whose sums are read out.
         weight_shift: int8 `[C]`, by how many bits each channel's sums are shifted, 0 to 7; None for none.
-        pool: of kind `"max"`, over the sums of a convolution, before the neurons; or None.
+        pool: over the sums of a convolution, before the neurons; or None.
         input_min: smallest input: 0, or -128 to -1 where inputs are signed, bytes in two's complement.
     """
 
@@ -199,8 +199,6 @@ class Layer:
             return
         if not self.is_convolution or self.pool.input_shape != self.sum_shape:
             raise ValueError(f"{self.name}: pooled sums {self.pool.input_shape}, expected those of its convolution")
-        if self.pool.kind != "max":
-            raise ValueError(f"{self.name}: sums are pooled by {self.pool.kind!r}, expected 'max'")
 
     def _check_rows(self) -> None:
         for name, rows in ({} if self.neurons is None else self.neurons.rows()).items():
@@ -277,7 +275,8 @@ class Layer:
     def sum_range(self) -> np.ndarray:
         """Lowest and highest synaptic sum of each channel, int64 `[C, 2]`."""
         total = np.zeros((self.channels, 2), np.int64)
-        ends = ((self.input_min, self.input_max), (0, 1))
+        times = 1 if self.pool is None else self.pool.growth
+        ends = ((times * self.input_min, times * self.input_max), (0, 1))
         for weight, (lowest, highest) in zip(self.counted_weights(np.int64), ends, strict=False):
             rows = weight.reshape(self.channels, -1)
             sides = rows * lowest, rows * highest

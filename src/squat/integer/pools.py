@@ -1,7 +1,8 @@
 """`Pool`: sums or maxima over the windows of images. Numpy only.
 
 Of spikes the maximum is a spike where the window holds any. Of synaptic sums it is the sum of the largest current: what
-turns a channel's sums into a current rises with them.
+turns a channel's sums into a current rises with them. Averages of currents are sums too: the division is in the
+constants of the neurons behind them.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from torch import nn
 from squat.integer.cuts import Step, probe
 from squat.integer.parts import Layer
 from squat.integer.states_proof import JointStep
-from squat.layers import Conv2d, Linear
+from squat.layers import Conv2d, Current, Linear, SumPool2d
 from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
 from squat.models.network import Network
@@ -29,17 +29,21 @@ from squat.ops.product import FLOAT32_EXACT
 def training_steps(net: Network | Sequential, layers: list[Layer]) -> list[Any]:
     """The neurons of every layer of the trained network as black boxes, in order."""
     steps: list[Any] = []
-    weights: Any = None
+    current: Any = None
     for module in _leaves(net.layers if isinstance(net, Network) else net):
-        weights = module if isinstance(module, Linear | Conv2d) else weights
+        if isinstance(module, Linear | Conv2d):
+            current = _current_of(module)
+        elif isinstance(module, SumPool2d) and current is not None:
+            current = module.constants(current)
         several = isinstance(module, SeveralStates)
         if isinstance(module, RLIF) and len(steps) < len(layers):
             steps.append(_recurrent_states(module) if several else _recurrent_step(module))
-        elif isinstance(module, Neuron) and weights is not None and len(steps) < len(layers):
+        elif isinstance(module, Neuron) and current is not None and len(steps) < len(layers):
             # Pooled sums, like others, are sums of the layer's range.
             make: Any = _elementwise_states if several else _elementwise_step
             make = _image_step if isinstance(module, ConvRLIF) else make
-            steps.append(make(weights, module, probe(layers[len(steps)]).output_shape))
+            steps.append(make(current, module, probe(layers[len(steps)]).output_shape))
+            current = None
     return steps
 
 
@@ -52,10 +56,13 @@ def _leaves(stack: Sequential) -> Iterator[Any]:
             yield module
 
 
-def _elementwise_step(module: Linear | Conv2d, neuron: nn.Module, shape: tuple[int, ...]) -> Step:
-    kernel = module.kernel_size if isinstance(module, Conv2d) else ()
-    current = module(module.weight.new_zeros(1, 1, module.weight.shape[1], *kernel))  # for its scale, bias and bound
+def _current_of(module: Linear | Conv2d) -> Any:
+    """What a layer hands its neurons for one window of zeros: for its scale, bias and bound."""
+    window = module.weight.shape[2:][3 - len(module.axes) :]
+    return module(module.weight.new_zeros(1, 1, module.weight.shape[1], *window))
 
+
+def _elementwise_step(current: Current, neuron: nn.Module, shape: tuple[int, ...]) -> Step:
     def step(z: np.ndarray, codes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         sums = _sums(z, current.z.dtype, int(current.bound)).reshape(1, len(z), *shape)
         state = None if codes is None else _state(neuron, codes, sums[0])
@@ -65,9 +72,8 @@ def _elementwise_step(module: Linear | Conv2d, neuron: nn.Module, shape: tuple[i
     return step
 
 
-def _image_step(module: Conv2d, neuron: ConvRLIF, shape: tuple[int, ...]) -> Step:
+def _image_step(current: Current, neuron: ConvRLIF, shape: tuple[int, ...]) -> Step:
     # What `forward` hands its loop, with the sums replaced and recurrent weights of zero.
-    current = module(module.weight.new_zeros(1, 1, module.weight.shape[1], *module.kernel_size))
     weight, _, bias, bound = neuron.integer_layer(current)
     options: dict[str, Any] = {"bound": bound, "weight": torch.zeros_like(weight), "image": shape}
     options |= {name: per_element(value, (1, 1, *shape)) for name, value in (("scale", current.scale), ("bias", bias))}
@@ -98,10 +104,7 @@ def _recurrent_step(module: RLIF) -> Step:
     return step
 
 
-def _elementwise_states(module: Linear | Conv2d, neuron: Any, shape: tuple[int, ...]) -> JointStep:
-    kernel = module.kernel_size if isinstance(module, Conv2d) else ()
-    current = module(module.weight.new_zeros(1, 1, module.weight.shape[1], *kernel))  # for its scale, bias and bound
-
+def _elementwise_states(current: Current, neuron: Any, shape: tuple[int, ...]) -> JointStep:
     def run(sums: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
         return neuron(current._replace(z=sums.reshape(1, sums.shape[1], *shape)), state)
 

@@ -42,6 +42,8 @@ class Conv2d(WeightedLayer):
         torch.Size([5, 3, 8, 17, 17])
     """
 
+    axes: tuple[str, ...] = ("T", "B", "in_channels", "H", "W")
+
     def __init__(
         self,
         in_channels: int,
@@ -56,7 +58,6 @@ class Conv2d(WeightedLayer):
         batch_norm: bool = False,
         input_min: int = 0,
     ) -> None:
-        self.axes = ("T", "B", "in_channels", "H", "W")
         self.in_channels = check_int("in_channels", in_channels, 1)
         self.out_channels = check_int("out_channels", out_channels, 1)
         self.kernel_size = pair("kernel_size", kernel_size, 1)
@@ -89,12 +90,12 @@ class Conv2d(WeightedLayer):
 
     def _check_input(self, x: Tensor) -> None:
         super()._check_input(x)
-        for axis, name in ((0, "H"), (1, "W")):
-            size = x.shape[3 + axis] + 2 * self.padding[axis]
-            if size < self.kernel_size[axis]:
+        sizes = list(zip(self.axes, x.shape, strict=True))[3:]
+        for (name, size), padding, kernel in zip(sizes[::-1], self.padding[::-1], self.kernel_size[::-1], strict=False):
+            if size + 2 * padding < kernel:
                 raise ValueError(
-                    f"x: {name}={x.shape[3 + axis]} with padding={self.padding[axis]} is smaller than "
-                    f"kernel_size={self.kernel_size[axis]}; use a smaller kernel or more padding"
+                    f"x: {name}={size} with padding={padding} is smaller than kernel_size={kernel}; use a smaller "
+                    "kernel or more padding"
                 )
 
 

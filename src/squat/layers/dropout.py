@@ -1,4 +1,4 @@
-"""`Dropout`: inputs of a layer dropped for a whole sequence; those kept stay integers and are worth more."""
+"""`Dropout`: values dropped for a whole sequence; those kept stay integers and are worth more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from squat.checks import check_real
+from squat.checks import check_real, check_type
+from squat.layers.current import Current
 from squat.text import brief
 
 
@@ -22,24 +23,36 @@ class Dropped(NamedTuple):
     kept: Tensor
     worth: float
 
+    def dense(self) -> Tensor:
+        """What it is worth, as a tensor."""
+        return self.kept * self.worth
+
     def __repr__(self) -> str:
         return brief(self)
 
 
 class Dropout(nn.Module):
-    """Drops each input of the next `Linear` or `Conv2d` with probability `p`, in training, for the whole sequence.
+    """Drops each value with probability `p`, in training, for the whole sequence.
 
     One mask a sample, the same at every time step: a mask that changed from step to step would be averaged out by the
-    membrane. What is kept has to be worth `1 / (1 - p)` as much; since spikes are integers, that factor goes into the
-    scale of the next layer's sums, not into the spikes. In eval mode it does nothing, and `squat.lower` passes over it.
-    The mask comes from torch's global generator of the CPU; `squat.train.fit` seeds it for every step, so that resumed
-    runs draw what uninterrupted ones drew.
+    membrane. What is kept has to be worth `1 / (1 - p)` as much:
+
+    - before a `Linear`, `Conv2d` or `Conv1d`, perhaps pooled and flattened on the way, *spikes* are dropped. Since they
+      are integers, the factor goes into the scale of that layer's sums, not into the spikes.
+    - behind a layer with integer weights *sums* are dropped, `i = z * scale / (1 - p) + bias`: they stay integers, and
+      the bias is kept.
+    - elsewhere the values of a float tensor, as in torch.
+
+    In eval mode it does nothing, and `squat.lower` passes over it. The mask comes from torch's global generator of the
+    CPU; `squat.train.fit` seeds it for every step, so that resumed runs draw what uninterrupted ones drew.
 
     Args:
         p: probability, in [0, 1).
+        channels: drop whole channels (axis 2) and not single values.
 
     Raises:
-        TypeError, ValueError: `p` is out of its range; `Sequential` refuses it where no `Linear` or `Conv2d` follows.
+        TypeError, ValueError: an argument is out of its range; `Sequential` refuses, in training, to give other layers
+            with integer weights what is not worth an integer.
 
     Source: Srivastava et al. 2014, "Dropout"; constant over time: Gal and Ghahramani 2016, arXiv 1512.05287.
 
@@ -51,25 +64,37 @@ class Dropout(nn.Module):
         True
     """
 
-    def __init__(self, p: float = 0.5) -> None:
+    def __init__(self, p: float = 0.5, channels: bool = False) -> None:
         super().__init__()
         self.p = check_real("p", p, 0.0, 1.0)
         if self.p == 1.0:
             raise ValueError("p=1.0: expected a probability in [0, 1); at 1 no input would be left")
+        self.channels = check_type("channels", channels, bool, "True or False")
 
-    def forward(self, x: Tensor) -> Tensor | Dropped:
-        """`x` itself in eval mode, else `Dropped`; an input that is constant over time (time stride 0) stays so."""
+    def forward(self, x: Tensor | Current) -> Tensor | Dropped | Current:
+        """`x` itself in eval mode, else `Dropped` of a tensor and a `Current` of a `Current`.
+
+        An input that is constant over time (time stride 0) stays so.
+        """
         if not self.training or self.p == 0.0:
             return x
+        worth = 1.0 / (1.0 - self.p)
+        if not isinstance(x, Current):
+            return Dropped(self._kept(x), worth)
+        z = self._kept(x.z)
+        return x._replace(z=z, scale=x.scale * worth, checked=z if x.exact else None)
+
+    def _kept(self, x: Tensor) -> Tensor:
         steps = x[:1] if x.shape[0] > 1 and x.stride(0) == 0 else x
-        keep = torch.rand(x.shape[1:], dtype=torch.float32) >= self.p
+        shape = [*x.shape[1:3], *[1] * (x.dim() - 3)] if self.channels else x.shape[1:]
+        keep = torch.rand(shape, dtype=torch.float32) >= self.p
         kept = steps * keep.to(x)
-        return Dropped(kept if steps is x else kept.expand(x.shape), 1.0 / (1.0 - self.p))
+        return kept if steps is x else kept.expand(x.shape)
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""
-        return {"p": self.p}
+        return {"p": self.p, **({"channels": True} if self.channels else {})}
 
     def extra_repr(self) -> str:
-        """The probability."""
-        return f"p={self.p}"
+        """The constructor's arguments."""
+        return ", ".join(f"{name}={value}" for name, value in self.config().items())

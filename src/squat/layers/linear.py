@@ -46,6 +46,8 @@ class Linear(WeightedLayer):
         torch.Size([20, 3, 10])
     """
 
+    axes = ("T", "B", "in_features")
+
     def __init__(
         self,
         in_features: int,
@@ -57,7 +59,6 @@ class Linear(WeightedLayer):
         batch_norm: bool = False,
         input_min: int = 0,
     ) -> None:
-        self.axes = ("T", "B", "in_features")
         self.in_features = check_int("in_features", in_features, 1)
         self.out_features = check_int("out_features", out_features, 1)
         super().__init__((out_features, in_features), bias, weight, input_scale, input_max, batch_norm, input_min)

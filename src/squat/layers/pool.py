@@ -1,46 +1,26 @@
-"""Layers without weights between neurons: `Flatten`, `SumPool2d`, `AvgPool2d`, `MaxPool2d`, all over time."""
+"""Pooling of spikes and of currents, over time: `SumPool2d`, `AvgPool2d`, `MaxPool2d`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from squat.checks import check_dense
 from squat.layers.conv import pair
 from squat.layers.current import Current
-
-
-class Flatten(nn.Module):
-    """`[T, B, ...]` to `[T, B, features]`: joins all axes after time and batch; keeps a time stride of 0.
-
-    Raises:
-        ValueError: fewer than 3 axes.
-
-    Example:
-        >>> import torch
-        >>> Flatten()(torch.zeros(5, 3, 2, 4, 4)).shape
-        torch.Size([5, 3, 32])
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dim() < 3:
-            raise ValueError(
-                f"x: {x.dim()} axes {tuple(x.shape)}, expected [T, B, ...] with at least 3 axes, time first"
-            )
-        return x.flatten(2)
-
-    def config(self) -> dict[str, Any]:
-        """No arguments."""
-        return {}
+from squat.ops.product import integer_sum_pool2d
 
 
 class SumPool2d(nn.Module):
     """Sums over windows: `[T, B, C, H, W]` to `[T, B, C, H', W']`. Integers stay integers.
 
     Of spikes it gives 0 .. rows*columns of the window, so the next layer takes `input_max=rows*columns`; with
-    `input_scale=1/(rows*columns)` there it is average pooling in integers.
+    `input_scale=1/(rows*columns)` there it is average pooling in integers. Of the `Current` of a convolution with
+    integer weights it gives a `Current`: the integer sums are added, and the bias of every position with them.
 
     Args:
         kernel_size: rows and columns of the window, one number or a pair.
@@ -55,13 +35,39 @@ class SumPool2d(nn.Module):
         [4.0, 4.0, 4.0, 4.0]
     """
 
+    kind = "sum"
+    axes: tuple[str, ...] = ("T", "B", "C", "H", "W")
+
     def __init__(self, kernel_size: int | tuple[int, int], stride: int | tuple[int, int] | None = None) -> None:
         super().__init__()
         self.kernel_size = pair("kernel_size", kernel_size, 1)
         self.stride = self.kernel_size if stride is None else pair("stride", stride, 1)
 
-    def forward(self, x: Tensor | Current) -> Tensor:
-        return self._pooled(x, lambda images: F.avg_pool2d(images, self.kernel_size, self.stride, divisor_override=1))
+    def forward(self, x: Tensor | Current) -> Any:
+        """A tensor of a tensor; a `Current`, exact integers, of a `Current`."""
+        if not isinstance(x, Current):
+            return self._pooled(x, self.pool_images)
+        current = self.constants(x)
+        z = self._pooled(x.z, lambda images: self.pool_sums(images, current.bound))
+        return current._replace(z=z, checked=z if x.exact else None)
+
+    @property
+    def window(self) -> int:
+        """Entries of a window."""
+        return math.prod(self.kernel_size)
+
+    def pool_images(self, images: Tensor) -> Tensor:
+        """Pooled `[R, C, H', W']` of images `[R, C, H, W]`."""
+        return F.avg_pool2d(images, self.kernel_size, self.stride, divisor_override=1)
+
+    def pool_sums(self, z: Tensor, bound: int | Tensor) -> Tensor:
+        """The same of integer sums of a `Current`, exact; `bound` is that of the result."""
+        return integer_sum_pool2d(z, self.kernel_size, self.stride, bound)
+
+    def constants(self, current: Current) -> Current:
+        """A current with the scale, the bias and the bound of its pooled sums; its sums are left as they are."""
+        bias = None if current.bias is None else current.bias * self.window
+        return current._replace(bias=bias, bound=current.bound * self.window)
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""
@@ -71,19 +77,29 @@ class SumPool2d(nn.Module):
         """The constructor's arguments."""
         return f"kernel_size={self.kernel_size}, stride={self.stride}"
 
-    def _pooled(self, x: Tensor | Current, pool: Callable[[Tensor], Tensor]) -> Tensor:
-        """A pooling of the images of all time steps, which are views of `x`."""
-        x = x.dense() if isinstance(x, Current) else x
-        if x.dim() != 5:
-            raise ValueError(f"x: {x.dim()} axes {tuple(x.shape)}, expected 5 axes [T, B, C, H, W], time first")
-        return pool(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    def _pooled(self, x: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
+        """A pooling of the images of all time steps; of one where they are constant over time."""
+        check_dense("x", x)
+        if x.dim() != len(self.axes):
+            axes = f"{len(self.axes)} axes [{', '.join(self.axes)}]"
+            raise ValueError(f"x: {x.dim()} axes {tuple(x.shape)}, expected {axes}, time first")
+        constant = x.shape[0] > 1 and x.stride(0) == 0 and not (x.is_leaf and x.requires_grad)
+        steps = x[:1] if constant else x
+        pooled = pool(self._images(steps))
+        pooled = pooled.reshape(*steps.shape[:3], *pooled.shape[-len(self.axes) + 3 :])
+        return pooled.expand(x.shape[0], *pooled.shape[1:])
+
+    def _images(self, x: Tensor) -> Tensor:
+        """`[T, B, C, H, W]` as images `[T*B, C, H, W]`, a view."""
+        return x.flatten(0, 1)
 
 
 class AvgPool2d(SumPool2d):
-    """Averages over windows: `[T, B, C, H, W]` to `[T, B, C, H', W']`, for float layers.
+    """Averages over windows: `[T, B, C, H, W]` to `[T, B, C, H', W']`.
 
-    A layer with integer weights refuses the fractions this makes of spikes: use `SumPool2d` before one. A `Current`
-    becomes floats.
+    Of the `Current` of a convolution with integer weights it gives a `Current`: the integer sums are added, and their
+    scale is divided by the entries of the window, so the neuron behind it runs on integers, and `squat.lower` takes it.
+    A layer with integer weights refuses the fractions that averages of *spikes* are: use `SumPool2d` before one.
 
     Args:
         kernel_size: rows and columns of the window, one number or a pair.
@@ -98,8 +114,15 @@ class AvgPool2d(SumPool2d):
         1.0
     """
 
-    def forward(self, x: Tensor | Current) -> Tensor:
-        return self._pooled(x, lambda images: F.avg_pool2d(images, self.kernel_size, self.stride))
+    kind = "average"
+
+    def pool_images(self, images: Tensor) -> Tensor:
+        """Averages of images `[R, C, H, W]`."""
+        return F.avg_pool2d(images, self.kernel_size, self.stride)
+
+    def constants(self, current: Current) -> Current:
+        """A current whose scale is divided by the window, since its sums are added and not averaged."""
+        return current._replace(scale=current.scale / self.window, bound=current.bound * self.window)
 
 
 class MaxPool2d(SumPool2d):
@@ -121,8 +144,16 @@ class MaxPool2d(SumPool2d):
         1.0
     """
 
-    def forward(self, x: Tensor | Current) -> Any:
-        if isinstance(x, Current):  # scales are positive and the bias is the channel's: largest sum, largest current
-            z = self.forward(x.z)
-            return x._replace(z=z, checked=z if x.exact else None)
-        return self._pooled(x, lambda images: F.max_pool2d(images, self.kernel_size, self.stride))
+    kind = "max"
+
+    def pool_images(self, images: Tensor) -> Tensor:
+        """Maxima of images `[R, C, H, W]`."""
+        return F.max_pool2d(images, self.kernel_size, self.stride)
+
+    def pool_sums(self, z: Tensor, bound: int | Tensor) -> Tensor:
+        """Largest sums."""
+        return self.pool_images(z)
+
+    def constants(self, current: Current) -> Current:
+        """The same: scales are positive and the bias is the channel's, so the largest sum is the largest current."""
+        return current

@@ -7,9 +7,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from squat.checks import check_type
+from squat.checks import check_dense, check_type
 from squat.layers.current import Current
-from squat.layers.dropout import Dropout
+from squat.layers.dropout import Dropped
+from squat.layers.pool import SumPool2d
+from squat.layers.shape import Flatten, Unflatten
 from squat.layers.stream import Stream
 from squat.layers.weighted import WeightedLayer
 from squat.neurons.base import check_sequence
@@ -17,6 +19,8 @@ from squat.operators import check_finite
 from squat.text import OnScreen
 
 States = tuple[Any, ...]
+TAKE_FACTORS = (SumPool2d, Flatten, Unflatten)
+"""Layers through which a positive factor goes: what a `Dropout` before them keeps stays integer up to a product."""
 
 
 class Sequential(OnScreen, nn.Module):
@@ -27,7 +31,7 @@ class Sequential(OnScreen, nn.Module):
 
     Raises:
         TypeError: if a layer is not a module.
-        ValueError: without a layer, or for a `Dropout` that no `Linear` or `Conv2d` follows.
+        ValueError: without a layer.
 
     Example:
         >>> from squat import LIF, IntWeight, Linear, Sequential, Uniform
@@ -46,13 +50,6 @@ class Sequential(OnScreen, nn.Module):
             check_type(f"layers[{index}]", layer, nn.Module, "a layer or neuron (an nn.Module)")
         if not layers:
             raise ValueError("layers: none given, expected at least one layer or neuron")
-        for index, (layer, following) in enumerate(zip(layers, [*layers[1:], None], strict=True)):
-            if isinstance(layer, Dropout) and not isinstance(following, WeightedLayer):
-                came = "nothing" if following is None else type(following).__name__
-                raise ValueError(
-                    f"layers[{index}] (Dropout): followed by {came}, expected a Linear or Conv2d, whose scale makes "
-                    "up for what is dropped; move it there"
-                )
         self.layers = nn.ModuleList(layers)
 
     def __len__(self) -> int:
@@ -78,7 +75,7 @@ class Sequential(OnScreen, nn.Module):
         """
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             self.__dict__.pop("_kept_stream", None)
-        out: Tensor | Current = checked_input(x, getattr(self.layers[0], "checks_input", False))
+        out: Any = checked_input(x, getattr(self.layers[0], "checks_input", False))
         if states is None:
             states = (None,) * len(self.layers)
         if len(states) != len(self.layers):
@@ -86,11 +83,13 @@ class Sequential(OnScreen, nn.Module):
         carried = []
         for layer, state in zip(self.layers, states, strict=True):
             if getattr(layer, "carries_state", False):
-                out, state = layer(out, state)
+                out, state = layer(_undropped(out, layer), state)
+            elif isinstance(out, Dropped) and isinstance(layer, TAKE_FACTORS):
+                out = out._replace(kept=layer(out.kept))
             else:
-                out = layer(out)
+                out = layer(out if isinstance(layer, WeightedLayer) else _undropped(out, layer))
             carried.append(state)
-        return out, tuple(carried)
+        return out.dense() if isinstance(out, Dropped) else out, tuple(carried)
 
     def step(self, x: Tensor, states: States | None = None) -> tuple[Tensor | Current, States]:
         """One time step: `x [B, ...]` and the states of the step before. The output is one step, `[B, ...]`.
@@ -98,6 +97,7 @@ class Sequential(OnScreen, nn.Module):
         In eval mode and under `torch.no_grad()` quantized weights and tables are kept from call to call. They follow
         every change of a parameter or spec but a write through `.data`, which leaves no trace.
         """
+        check_dense("x", x)
         if not self.training and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
             stepped = self._stream().step(x, states)
             if stepped is not None:
@@ -128,9 +128,22 @@ def checked_input(x: Tensor, checked_later: bool = False) -> Tensor:
 
     `checked_later` says that the first layer refuses them by itself.
     """
+    check_dense("x", x)
     if isinstance(x, Tensor) and x.dtype in (torch.uint8, torch.bool):
         x = x.float()
     check_sequence(x)
     if not checked_later:
         check_finite(x[:1] if x.stride(0) == 0 else x)
     return x
+
+
+def _undropped(x: Any, layer: nn.Module) -> Any:
+    """What a `Dropout` has kept at what it is worth, for layers that take no factor."""
+    if not isinstance(x, Dropped):
+        return x
+    if any(getattr(part, "weight_spec", None) is not None for part in layer.modules()):
+        raise ValueError(
+            f"x: a Dropout stands before {type(layer).__name__}, whose integer weights take no value worth "
+            f"{x.worth:g}; put it before a Linear, Conv2d or Conv1d, or behind one"
+        )
+    return x.dense()

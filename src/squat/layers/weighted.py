@@ -1,4 +1,4 @@
-"""What `Linear` and `Conv2d` share: parameters, the weight spec, the input checks, and the case of a constant input."""
+"""What `Linear` and convolutions share: parameters, weight spec, input checks, and the case of a constant input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from squat.checks import check_input_range, check_real, check_type
+from squat.checks import check_dense, check_input_range, check_real, check_type
 from squat.layers.batch_norm import BatchNorm
 from squat.layers.current import Current
 from squat.layers.dropout import Dropped
@@ -211,6 +211,7 @@ class WeightedLayer(OnScreen, nn.Module):
                 f"x: a {type(x).__name__}, expected a tensor {shape}; after a layer with integer weights put a neuron, "
                 "or pass current.dense()"
             )
+        check_dense("x", x)
         if x.dtype not in INPUT_DTYPES:
             raise ValueError(
                 f"x: dtype {x.dtype}, expected float32, float64, float16 or bfloat16; convert it with x.float()"

@@ -98,6 +98,7 @@ def _build(tree: Any, tensors: Mapping[str, Tensor], prefix: str, depth: int) ->
 _SHAPES: dict[str, Callable[[Mapping[str, Any]], dict[str, list[Any]]]] = {
     "Linear": lambda c: {"weight": [c.get("out_features"), c.get("in_features")]},
     "Conv2d": lambda c: {"weight": [c.get("out_channels"), c.get("in_channels"), *_pair(c.get("kernel_size"))]},
+    "Conv1d": lambda c: {"weight": [c.get("out_channels"), c.get("in_channels"), 1, c.get("kernel_size")]},
     **{
         name: lambda c: {
             "weight_in": [c.get("features"), c.get("in_features")],

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from squat.checks import check_choice, check_type
+from squat.checks import check_choice, check_dense, check_type
 from squat.neurons.decays import LEARN_DECAY, Decaying
 from squat.neurons.state import LIFState
 from squat.ops.lif import LoopConfig, lif
@@ -209,6 +209,7 @@ def check_sequence(x: Tensor, axes: str = "[T, B, ...]") -> None:
     """Refuse inputs that are no float sequence with at least one step and one sample."""
     if not isinstance(x, Tensor):
         raise TypeError(f"x: a {type(x).__name__}, expected a tensor {axes} or a Current")
+    check_dense("x", x)
     if x.dtype not in INPUT_DTYPES:
         raise TypeError(
             f"x: dtype {x.dtype}, expected float32, float64, float16 or bfloat16; convert it with x.float()"

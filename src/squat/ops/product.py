@@ -102,6 +102,30 @@ def integer_conv2d(
     return _EntriesConv2d.apply(x, w_int, stride, padding, int(bound), entries)
 
 
+def integer_sum_pool2d(z: Tensor, kernel: tuple[int, int], stride: tuple[int, int], bound: int | Tensor) -> Tensor:
+    """Integer sums added over windows of images, exact.
+
+    Args:
+        z: `[R, C, H, W]`, integer-valued.
+        kernel: rows, columns.
+        stride: rows, columns.
+        bound: certain bound of the results; from 2^24 on they are added in float64.
+
+    Returns:
+        `[R, C, H', W']` in the dtype of `z`.
+
+    Raises:
+        ValueError: a result cannot be held in float32.
+
+    Example:
+        >>> integer_sum_pool2d(torch.ones(1, 1, 2, 2), (2, 2), (2, 2), 4).item()
+        4.0
+    """
+    if isinstance(bound, int) and bound < FLOAT32_EXACT:
+        return F.avg_pool2d(z, kernel, stride, divisor_override=1)
+    return _narrow(F.avg_pool2d(z.double(), kernel, stride, divisor_override=1), z.dtype)
+
+
 def check_sums(z: Tensor, bound: int | Tensor) -> None:
     """Refuses sums that are not integers within the bound.
 
@@ -359,9 +383,14 @@ def _integers_within(x: Tensor, low: int, high: int) -> bool:
 
 def _narrow(z: Tensor, dtype: torch.dtype) -> Tensor:
     narrow = z.to(dtype)
+    _check_narrow(narrow, z)
+    return narrow
+
+
+@operator("(Tensor narrow, Tensor z) -> ()", no_result)
+def _check_narrow(narrow: Tensor, z: Tensor) -> None:
     if not torch.equal(narrow.double(), z):
         raise ValueError(
             f"x: an integer sum (largest {z.abs().max().item():.0f}) does not fit float32, exact up to 2^24; "
             "use fewer inputs per output, fewer weight bits, a smaller input_max, or a float64 network (.double())"
         )
-    return narrow

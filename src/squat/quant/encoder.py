@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from squat.checks import check_choice, check_real, check_type
+from squat.checks import check_choice, check_dense, check_real, check_type
 from squat.quant.spec import StateSpec, level_tables
 
 STE_RULES = ("identity", "clipped")
@@ -123,6 +123,7 @@ def look_up(x: Tensor, bounds: Tensor, table: Tensor, encoder: Any = None) -> Te
 def checked_values(x: Tensor) -> Tensor:
     """`x` as float32 or float64, or the error for what is no floating-point tensor."""
     check_type("x", x, Tensor, "a floating-point tensor")
+    check_dense("x", x)
     if not x.is_floating_point():
         raise TypeError(f"x has dtype {x.dtype}: expected a floating-point tensor; convert it with x.float()")
     return x if x.dtype in (torch.float32, torch.float64) else x.float()

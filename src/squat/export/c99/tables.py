@@ -107,6 +107,8 @@ def _layer(layer: Part, place: Place, network: str, index: int) -> tuple[list[st
         windows = list(_windows(layer, name))
         parts += windows
         fields |= {field: f"&{name}_{field}" for field, _ in zip(("window", "pool"), windows, strict=False)}
+    if layer.pool is not None:
+        fields["maximum"] = layer.pool.kind == "max"
     if layer.neurons is not None:
         make: Any = _states if isinstance(layer.neurons, States) else _neurons
         parts += make(layer.neurons, layer, place, name)

@@ -9,7 +9,7 @@
  * Neurons of several states update them in order; the last one fires, from the code first[ruler's code] on. A state that
  * takes up sums has acc = gain[spike] * ((z << shift) + bias[n]) + table[spike][n][code], a computed one next[row][column].
  *
- * A layer may pool its sums: z is then the largest of a window of positions. Weights are packed words with one row for each input, codes are packed bytes. Signed numbers are two's complement.
+ * A layer may pool its sums: z is then the largest of a window of positions, or all of them added. Weights are packed words with one row for each input, codes are packed bytes. Signed numbers are two's complement.
  */
 #ifndef SQUAT_H
 #define SQUAT_H
@@ -102,7 +102,7 @@ typedef struct squat_layer {
     const uint32_t *recurrent;   /* [channels][row_words], by place of a kernel where recurrence has one; or NULL */
     const uint8_t *weight_shift; /* by channel: sums count 2^shift, or NULL */
     const squat_window *window;  /* of a convolution or a pooling layer, else NULL */
-    const squat_window *pool;    /* the positions of the kernel below an output that is the largest of their sums, or NULL */
+    const squat_window *pool;    /* the positions of the kernel below an output that pools their sums, or NULL */
     const squat_window *around;  /* of the recurrence's kernel on the last spikes, or NULL where it has none */
     const struct squat_layer *source; /* the earlier layer of one that joins, else NULL */
     const squat_neurons *neurons; /* NULL: pooling, joining, or a last layer whose sums are read out */

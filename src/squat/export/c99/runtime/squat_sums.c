@@ -257,32 +257,35 @@ static void add_input(squat_adder *adder, squat_input input, const squat_place *
     }
 }
 
-/* Adds the largest sums of the positions below a window. */
-static void add_largest(squat_adder *adder, squat_input input, const squat_place *place)
+/* Adds the largest sums of the positions below a window, or all of them. */
+static void add_pooled(squat_adder *adder, squat_input input, const squat_place *place)
 {
     const squat_window *const pool = adder->layer->pool;
+    const bool maximum = adder->layer->maximum;
     const uint32_t channels = adder->layer->channels;
-    int32_t *const largest = adder->sums;
+    int32_t *const sums = adder->sums;
     squat_place below = *place;
     below.begin = place->left;
     below.line = place->origin;
     below.column = 0U;
     for (uint32_t i = 0U; i < pool->out_rows; i++) {
         for (uint32_t j = 0U; j < pool->out_columns; j++) {
-            const bool first = (i == 0U) && (j == 0U);
-            adder->sums = first ? largest : adder->part;
-            (void)memset(adder->sums, 0, (size_t)channels << 2);
+            const bool apart = maximum && ((i != 0U) || (j != 0U));
+            if (apart) {
+                adder->sums = adder->part;
+                (void)memset(adder->part, 0, (size_t)channels << 2);
+            }
             add_input(adder, input, &below);
             flush(adder);
-            for (uint32_t channel = 0U; channel < channels; channel++) {
-                if (adder->sums[channel] > largest[channel]) {
-                    largest[channel] = adder->sums[channel];
+            for (uint32_t channel = 0U; apart && (channel < channels); channel++) {
+                if (adder->part[channel] > sums[channel]) {
+                    sums[channel] = adder->part[channel];
                 }
             }
+            adder->sums = sums;
             squat_move(&below, pool);
         }
     }
-    adder->sums = largest;
 }
 
 squat_adder squat_new_adder(const squat_layer *layer, int32_t *sums, int32_t *part)
@@ -305,7 +308,7 @@ void squat_sum_position(squat_adder *adder, squat_input input, const squat_place
     if (input.data == NULL) {
         /* nothing to add */
     } else if (layer->pool != NULL) {
-        add_largest(adder, input, place);
+        add_pooled(adder, input, place);
     } else {
         add_input(adder, input, place);
     }

@@ -60,7 +60,7 @@ static inline int32_t squat_shifted(int32_t value, uint32_t bits)
 squat_adder squat_new_adder(const squat_layer *layer, int32_t *sums, int32_t *part);
 
 /* Adds to the sums of one position what the input below it and, in a recurrent layer, the last spikes give; of pooled
- * sums, the largest of the window. Positions come in order. An input without data, or spikes that are NULL, add nothing. */
+ * sums, the largest of the window or all of them. Positions come in order. An input without data, or spikes that are NULL, add nothing. */
 void squat_sum_position(squat_adder *adder, squat_input input, const squat_place *place, const uint8_t *spikes);
 
 /* The first place of a window (of NULL: nowhere), and the place of the next position. */
