@@ -567,11 +567,23 @@ def test_winner_take_all_is_refused():
 LAYERS = [
     (nn.Sequential(nn.GRU(3, 3)), r"0 \(torch.GRU\) has no counterpart in squat; converted are"),
     (nn.Sequential(nn.Conv2d(2, 2, 3, groups=2)), "groups=2, dilation=.*: expected 1"),
-    (nn.Sequential(nn.Conv2d(1, 2, 3, padding="same")), "padding='same'.*: expected numbers and 'zeros'"),
+    (
+        nn.Sequential(nn.Conv2d(1, 2, (3, 4), padding="same")),
+        r"padding='same' with kernel_size=\(3, 4\).*: use odd",
+    ),
+    (
+        nn.Sequential(nn.Conv1d(1, 2, 3, padding=1, padding_mode="circular")),
+        "padding_mode='circular': expected",
+    ),
+    (nn.Sequential(nn.Flatten(1, 2)), "start_dim=1, end_dim=2: expected 1 and -1, everything .* pass an example input"),
+    (nn.Sequential(nn.Unflatten(1, (-1, 2))), r"unflattened_size=\(-1, 2\): expected sizes of features, or an example"),
+    (
+        nn.Sequential(nn.Linear(3, 3), snntorch.BatchNormTT1d(3, 6)),
+        r"1 \(snntorch.BatchNormTT1d\): a norm for each",
+    ),
     (nn.Sequential(nn.Linear(3, 2), nn.AvgPool2d(2, padding=1)), "padding=1: expected plain windows without padding"),
     (nn.Sequential(nn.Linear(3, 2), nn.MaxPool2d(2, ceil_mode=True)), "ceil_mode=True: expected plain windows"),
-    (nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5), leaky()), "it stands before no Linear or Conv2d"),
-    (nn.Sequential(nn.BatchNorm1d(3)), "it stands behind no Linear or Conv2d"),
+    (nn.Sequential(nn.BatchNorm1d(3)), "it stands behind no Linear, Conv1d or Conv2d"),
     (nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3, track_running_stats=False)), "track_running_stats=False"),
     (nn.Sequential(nn.Flatten(0)), "start_dim=0, end_dim=-1: expected 1 and -1"),
     (nn.Sequential(nn.Linear(3, 3)).double(), "0.weight is torch.float64; convert it with net.float"),

@@ -10,7 +10,20 @@ from torch import nn
 from squat.checks import check_type
 from squat.compat.back_neurons import NEURONS_BACK, added_bias, scaled
 from squat.compat.back_states import STATES_BACK
-from squat.layers import AvgPool2d, Conv2d, Flatten, Linear, SumPool2d
+from squat.layers import (
+    AvgPool1d,
+    AvgPool2d,
+    Conv1d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    MaxPool1d,
+    MaxPool2d,
+    SumPool1d,
+    SumPool2d,
+    Unflatten,
+)
 from squat.layers.sequential import Sequential
 from squat.layers.weighted import WeightedLayer
 from squat.models.network import Network
@@ -52,11 +65,13 @@ def to_snntorch(net: Sequential | Network) -> nn.Sequential:
             raise ValueError(f"layer {name} ({type(layer).__name__}) has no counterpart in snnTorch; known are {known}")
         try:
             _check_float(layer)
+            if window != 1 and isinstance(layer, Stateful):
+                raise ValueError("it gets sums of currents, which torch has no pool for; use an average pool before it")
             modules += BACK[type(layer)](layer, window)
         except ValueError as error:
             raise ValueError(f"layer {name} ({type(layer).__name__}): {error}") from error
-        if isinstance(layer, SumPool2d) and not isinstance(layer, AvgPool2d):
-            window = layer.kernel_size[0] * layer.kernel_size[1]
+        if getattr(layer, "kind", None) == "sum":
+            window *= layer.window
         elif isinstance(layer, WeightedLayer | Stateful):
             window = 1
     if isinstance(stack.layers[-1], Stateful):
@@ -78,24 +93,40 @@ def _linear(layer: Linear, window: int) -> list[nn.Module]:
     return [theirs]
 
 
-def _conv2d(layer: Conv2d, window: int) -> list[nn.Module]:
-    sizes = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
-    theirs = nn.Conv2d(*sizes, bias=layer.bias is not None)
+def _convolution(layer: Conv2d, window: int) -> list[nn.Module]:
+    sizes = (_own_axes(layer, size) for size in (layer.kernel_size, layer.stride, layer.padding))
+    kind: Any = nn.Conv1d if isinstance(layer, Conv1d) else nn.Conv2d
+    theirs = kind(layer.in_channels, layer.out_channels, *sizes, bias=layer.bias is not None)
     scaled(layer.weight, layer.input_scale * window, theirs.weight)
     added_bias(layer.bias, theirs.bias)
     return [theirs]
 
 
 def _pool(layer: SumPool2d, window: int) -> list[nn.Module]:
-    return [nn.AvgPool2d(layer.kernel_size, layer.stride)]
+    kind = "Max" if layer.kind == "max" else "Avg"
+    make = getattr(nn, f"{kind}Pool{len(layer.axes) - 3}d")
+    return [make(_own_axes(layer, layer.kernel_size), _own_axes(layer, layer.stride))]
+
+
+def _own_axes(layer: Conv2d | SumPool2d, sizes: tuple[int, int]) -> tuple[int, ...]:
+    """Without the one row of signals."""
+    return sizes[5 - len(layer.axes) :]
+
+
+def _dropout(layer: Dropout, window: int) -> list[nn.Module]:
+    if layer.channels:
+        raise ValueError("channels=True: torch has a class for each shape; put an nn.Dropout1d or nn.Dropout2d there")
+    return [nn.Dropout(layer.p)]
 
 
 BACK: dict[type, Callable[[Any, int], list[nn.Module]]] = {
     Linear: _linear,
-    Conv2d: _conv2d,
+    Conv2d: _convolution,
+    Conv1d: _convolution,
     Flatten: lambda layer, window: [nn.Flatten()],
-    SumPool2d: _pool,
-    AvgPool2d: _pool,
+    Unflatten: lambda layer, window: [nn.Flatten(), nn.Unflatten(1, layer.shape)],
+    Dropout: _dropout,
+    **dict.fromkeys((SumPool2d, AvgPool2d, MaxPool2d, SumPool1d, AvgPool1d, MaxPool1d), _pool),
     **NEURONS_BACK,
     **STATES_BACK,
 }

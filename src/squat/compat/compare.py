@@ -84,9 +84,16 @@ def compare(net: nn.Module, converted: Sequential, x: Any, by_step: bool | None 
     """
     check_type("converted", converted, Sequential, "what squat.from_snntorch returned")
     by_step = type(net) is nn.Sequential if by_step is None else by_step
-    links = links_of(_Loop(net) if by_step else net, x)
-    alone = run_beside(converted, links, forced=True)[0]
-    running = run_beside(converted, links, forced=False)[0]
+    try:
+        links = links_of(_Loop(net) if by_step else net, x)
+        alone = run_beside(converted, links, forced=True)[0]
+        running = run_beside(converted, links, forced=False)[0]
+    except (RuntimeError, ValueError) as error:
+        if by_step:
+            raise
+        raise ValueError(
+            f"{error}; if net runs one step per call and keeps its states itself, pass by_step=True with x [T, B, ...]"
+        ) from error
     return Comparison(tuple(_row(one, other, by_step) for one, other in zip(alone, running, strict=True)))
 
 

@@ -11,7 +11,7 @@ from squat.compat.builder import Builder, copy_parameter
 from squat.compat.layers import Converter
 from squat.compat.recognise import number_written, state_spec_of, surrogate_of
 from squat.compat.structure import Link
-from squat.layers import Linear
+from squat.layers import Dropout, Linear
 from squat.neurons import LI, LIF, RLIF, ConvRLIF, Lapicque, SpikingLSTM
 
 RESETS = {"_base_sub": "subtract", "_base_zero": "zero", "_base_int": "none"}
@@ -151,6 +151,14 @@ def recurrent_layer(build: Builder, theirs: Any, kind: Any, **arguments: Any) ->
 
 def _own_linear(build: Builder) -> Linear:
     """The Linear that a layer with its own input weights takes in."""
+    while build.layers and isinstance(build.layers[-1], Dropout):
+        build.layers.pop()
+        warnings.warn(
+            "the Dropout between a Linear and a recurrent neuron is left out: the recurrent layer of squat owns those "
+            "weights, so nothing drops its currents in training; in use it does nothing",
+            UserWarning,
+            stacklevel=6,
+        )
     linear = build.layers.pop() if build.layers else None
     if not isinstance(linear, Linear) or linear.weight_spec is not None:
         raise ValueError("it stands behind no float Linear, whose weights the recurrent layer of squat takes in")

@@ -28,6 +28,9 @@ ODD = {
 """Those that are refused for what they do, and why."""
 
 
+MAX_BITS = 8
+
+
 def surrogate_of(spike_grad: Any) -> Surrogate:
     """The surrogate of squat with the derivative of snnTorch's `spike_grad`.
 
@@ -70,6 +73,11 @@ def state_spec_of(state_quant: Any, threshold: float) -> StateSpec | None:
             "squat.compat.state_quant(...)"
         )
     levels = levels.float().cpu()
+    if len(levels) > 2**MAX_BITS:
+        raise ValueError(
+            f"its state_quant has too many bits, num_bits={(len(levels) - 1).bit_length()}: expected 1 to {MAX_BITS}; "
+            "beyond 8 the published levels merge in float32"
+        )
     for spec in _candidates(levels, threshold):
         if torch.equal(spec.levels(threshold), levels):
             return spec

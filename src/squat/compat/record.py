@@ -21,6 +21,8 @@ from squat.compat.values import Call, Record, Value, alike, made_by, memory, nam
 
 STATES = ("spk", "syn", "syn_exc", "syn_inh", "mem")
 """States of snnTorch's neurons: arguments of `forward`, and attributes of the module between calls."""
+DROPS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
+"""Functions that do something in training only."""
 ABOUT = {
     *("shape", "size", "dim", "ndim", "numel", "nelement", "__len__", "stride", "storage_offset", "is_contiguous"),
     *("dtype", "type", "element_size", "itemsize", "nbytes", "is_floating_point", "is_complex", "is_quantized"),
@@ -96,6 +98,8 @@ class _Recorder(TorchFunctionMode):
         call.link.key = f"function.{call.link.name}"
         stamps = [stamp_of(tensor) for tensor in given]
         result = func(*args, **kwargs)
+        if call.link.name in DROPS and any(result is tensor for tensor in given):
+            result = result.clone()  # nothing is dropped in evaluation, but the call is part of the network
         changed = [x for x, stamp in zip(given, stamps, strict=True) if stamp_of(x) != stamp]
         self._note(call, changed, result)
         return result

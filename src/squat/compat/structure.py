@@ -63,7 +63,14 @@ def tensors_in(tree: Any) -> list[Tensor]:
 
 
 def key_of(module: nn.Module) -> str:
-    """Package and class of a module, such as `torch.Linear`, also of one whose weights torch reparametrises."""
+    """Package and class of a module, such as `torch.Linear`, also of one whose weights torch reparametrises.
+
+    snnTorch's BatchNormTT makes a list of norms, which has no class of its own.
+    """
+    if isinstance(module, nn.ModuleList):
+        kinds = {type(norm).__name__ for norm in module}
+        if kinds in ({"BatchNorm1d"}, {"BatchNorm2d"}):
+            return f"snntorch.BatchNormTT{kinds.pop()[-2:]}"
     kind: Any = type(module).__base__ if is_parametrized(module) else type(module)
     return f"{kind.__module__.split('.')[0]}.{kind.__name__}"
 
