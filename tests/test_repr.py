@@ -132,9 +132,9 @@ def modules():
     """Every module of squat, as large and as long to print as it gets."""
     torch.manual_seed(0)
     beta, size = torch.rand(3000), {"in_features": 4, "features": 3000}
-    sizes = {"Linear": (3000, 3000), "Conv2d": (300, 300, 5), "BatchNorm": (3000,), "Dropout": (0.5,)}
-    sizes |= {"Flatten": (), "SumPool2d": (2,), "MaxPool2d": (2,), "AvgPool2d": (2,)}
-    made = {name: cls(*sizes[name]) for name, cls in MODULES.items()}
+    sizes = {"Linear": (3000, 3000), "Conv2d": (300, 300, 5), "Conv1d": (300, 300, 5), "BatchNorm": (3000,)}
+    sizes |= {"Dropout": (0.5,), "Flatten": (), "Unflatten": ((30,) * 8,)}
+    made = {name: cls(*((2,) if "Pool" in name else sizes[name])) for name, cls in MODULES.items()}
     spec = squat.Fitted(8, tuple(n / 100 for n in range(-100, 156)))
     for name, cls in NEURONS.items():
         accepts = inspect.signature(cls).parameters

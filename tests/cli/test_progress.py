@@ -16,7 +16,8 @@ class Terminal(io.StringIO):
 def test_a_terminal_sees_a_bar_and_the_same_result(squat, trained, tmp_path, monkeypatch, capsys):
     plain = squat("run", trained, "--json")
     assert plain.exit_code == 0, plain.output
-    assert plain.stderr == ""
+    assert plain.stderr.count("\n") == 1  # no bar, only how the file without `split` is dealt
+    assert "no `split` in the file" in plain.stderr
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     run(trained, as_json=True)

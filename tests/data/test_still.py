@@ -67,7 +67,7 @@ def test_still_samples_are_the_same_at_every_step(tmp_path_factory, shape, steps
             {"steps": 5},
             r"`x`: shape \(20, 3, 1, 4, 4\); expected integers .* in \[N, C\], \[N, H, W\] or",
         ),
-        ((6,), {"steps": 0}, "steps=0: expected an integer >= 1"),
+        ((6,), {"steps": 0}, "steps=0: expected an integer from 1 to 1000000"),
         ((6,), {"steps": 5, "bin_ms": 2.0}, "`x`: dense, with the option `bin_ms`; expected events"),
         ((6,), {"steps": 5, "layout": "image"}, r"`x`: shape \(20, 6\), with the option layout=image; expected images"),
         ((6,), {"steps": 5, "layout": "rows"}, "layout='rows': expected one of None, 'flat', 'image'"),

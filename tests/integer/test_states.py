@@ -296,7 +296,7 @@ def test_a_wrong_number_of_parameters_and_too_many_are_obstacles():
         net = squat.Sequential(squat.Linear(3, features, weight=weight), squat.ALIF(**specs, **arguments))
         return "; ".join(squat.integer.lower.obstacles(net))
 
-    assert "rho has 5 values for 6 neurons; give one, or one for each" in found(6, rho=torch.full((5,), 0.9))
+    assert "rho: 5 values of shape (5,) for an input of 6 neurons" in found(6, rho=torch.full((5,), 0.9))
     text = found(300, beta=torch.linspace(0.1, 0.9, 300))
     assert (
         "its state 'u' needs a table of (2, 300, 256) entries, at most 131072 are made; train it with one decay" in text
