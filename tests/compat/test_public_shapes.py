@@ -173,6 +173,8 @@ def test_back_to_snntorch():
     summed = squat.Sequential(squat.Conv2d(1, 1, 1), squat.layers.SumPool2d(2), squat.LIF())
     with pytest.raises(ValueError, match=r"layer 2 \(LIF\): it gets sums of currents, which torch has no pool for"):
         to_snntorch(summed)
+    with pytest.raises(ValueError, match=r"it ends in the sums of a pool, which torch has no pool for"):
+        to_snntorch(squat.Sequential(*list(summed)[:2]))
 
 
 def test_messages_name_the_cause():

@@ -218,8 +218,144 @@ def test_hooks_of_the_user_are_seen(register):
         squat.from_snntorch(net, X)
     chain = nn.Sequential(nn.Linear(6, 6), snntorch.Leaky(0.9, init_hidden=True))
     getattr(chain[1], register)(hook)
-    with pytest.raises(ValueError, match=r"1 \(snntorch.Leaky\): it has hooks of its own; pass an example"):
+    with pytest.raises(ValueError, match=r"1 \(snntorch.Leaky\): it has hooks or a forward of its own; pass an ex"):
         squat.from_snntorch(chain)
+
+
+class Doubling(nn.Sequential):
+    """Looks like a chain and is none."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Named(nn.Sequential):
+    """A chain by another name."""
+
+
+def doubled(module, args, result):
+    return 2 * result
+
+
+def with_own(part, change):
+    """A chain with a chain in it, and what it should not hide in one of its parts."""
+    chain = nn.Sequential(Named(nn.Linear(6, 6)))
+    change(eval(part, {"chain": chain}))
+    return chain
+
+
+@pytest.mark.parametrize("part", ["chain", "chain[0]", "chain[0][0]"])
+@pytest.mark.parametrize(
+    "change",
+    [lambda part: part.register_forward_hook(doubled), lambda part: setattr(part, "forward", lambda x: x)],
+    ids=["hook", "forward"],
+)
+def test_a_chain_without_an_example_is_only_its_layers(part, change):
+    assert len(squat.from_snntorch(with_own(part, lambda part: None)).layers) == 1
+    with pytest.raises(ValueError, match=r"has (a forward or hooks|hooks or a forward) of its own; pass an example"):
+        squat.from_snntorch(with_own(part, change))
+
+
+def test_forwards_of_nested_chains_and_hooks_of_all_modules_are_not_passed_over():
+    with pytest.raises(ValueError, match="0 has a forward or hooks of its own; pass an example"):
+        squat.from_snntorch(nn.Sequential(Doubling(nn.Linear(6, 6))))
+    with pytest.raises(ValueError, match=r"(__rmul__|mul)\(...\)|function\.\w*mul"):
+        squat.from_snntorch(nn.Sequential(Doubling(nn.Linear(6, 6))), X[0])
+    handle = nn.modules.module.register_module_forward_hook(lambda module, args, result: None)
+    try:
+        with pytest.raises(ValueError, match="Sequential has a forward or hooks of its own"):
+            squat.from_snntorch(nn.Sequential(nn.Linear(6, 6)))
+    finally:
+        handle.remove()
+
+
+class Summed(nn.Module):
+    """The currents of two layers, of what `other` makes of the input."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.fc1, self.fc2, self.lif, self.other = nn.Linear(6, 6), nn.Linear(6, 6), snntorch.Leaky(0.5), other
+
+    def forward(self, x, y=None):
+        mem, out = torch.zeros(x.shape[1:]), []
+        for t in range(len(x)):
+            spk, mem = self.lif(self.fc1(x[t]) + self.fc2(self.other(x, y, t)), mem)
+            out.append(spk)
+        return torch.stack(out)
+
+
+@pytest.mark.parametrize(
+    ("other", "example"),
+    [
+        (lambda x, y, t: x[max(t - 1, 0)], torch.ones(5, 3, 6)),
+        (lambda x, y, t: (x[t] > 0.5).float(), X),
+        (lambda x, y, t: x[t].clamp(0, 1), X),
+        (lambda x, y, t: y[t], (X, X)),
+    ],
+    ids=["delayed", "compared", "clamped", "another"],
+)
+def test_inputs_that_are_equal_on_the_example_only_are_not_one(other, example):
+    with pytest.raises(ValueError, match="adds what layers give of two different tensors"):
+        squat.from_snntorch(Summed(other), example)
+
+
+def test_an_input_that_is_taken_twice_is_one():
+    net = Summed(lambda x, y, t: x[t])
+    assert isinstance(squat.from_snntorch(net, X).layers[0], squat.Residual)
+
+
+@pytest.mark.parametrize(
+    "of", [lambda start: start.expand(3, 6), lambda start: start.repeat(3, 1), lambda start: 1 * start]
+)
+def test_a_first_state_that_is_trained_is_refused_while_it_is_zero(of):
+    class Started(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.lif, self.start = nn.Linear(6, 6), snntorch.Leaky(0.5), nn.Parameter(torch.zeros(6))
+
+        def forward(self, x):
+            mem, out = of(self.start), []
+            for step in x:
+                spk, mem = self.lif(self.fc(step), mem)
+                out.append(spk)
+            return torch.stack(out)
+
+    with pytest.raises(ValueError, match="lif gets a state in step 0 that is not zero at first"):
+        squat.from_snntorch(Started(), X)
+
+
+@pytest.mark.parametrize("normed", [parametrizations.spectral_norm, torch.nn.utils.spectral_norm])
+def test_weights_that_training_moves_are_those_of_use_and_stay(normed):
+    net = Net()
+    net.fc1 = normed(net.fc1)
+    before = {name: value.clone() for name, value in net.train().state_dict().items()}
+    ours = squat.from_snntorch(net, X)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert net.training
+    assert net.fc1.training
+    assert torch.equal(ours.layers[0].weight, net.eval().fc1.weight)
+
+
+@pytest.mark.parametrize(
+    ("compiled", "match"),
+    [
+        (lambda: torch.compile(Net(), backend="eager"), "it is compiled"),
+        (lambda: torch.jit.trace(nn.Linear(6, 6), X[0]), "it is compiled"),
+        (lambda: nn.Sequential(torch.jit.script(nn.Linear(6, 6))), "0 is compiled"),
+    ],
+    ids=["compile", "trace", "script"],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_compiled_modules_are_named(compiled, match):
+    with pytest.raises(ValueError, match=rf"{match} \(torch.compile or torch.jit\); pass what it was compiled from"):
+        squat.from_snntorch(compiled(), X[0])
+
+
+def test_parameters_of_several_layers_are_said_to_be_parted():
+    net = Net()
+    net.fc2.weight = net.fc1.weight
+    with pytest.warns(UserWarning, match=r"fc1\.weight and fc2\.weight are one parameter; the converted layers have"):
+        squat.from_snntorch(net, X)
 
 
 def test_states_that_are_kept_in_the_module():

@@ -54,6 +54,23 @@ def test_channels_have_a_row_each_and_are_proved(name, granularity, tmp_path):
     assert bool(expected.any())
 
 
+@pytest.mark.parametrize("flat", [False, True], ids=["signals", "flattened"])
+@pytest.mark.parametrize("beta", [BETAS[..., 0], torch.linspace(0.2, 0.9, 24).reshape(3, 8)], ids=["channel", "neuron"])
+@pytest.mark.parametrize("name", ["LIF", "CubaLIF"])
+def test_signals_have_decays_of_their_own_axes(name, beta, flat):
+    torch.manual_seed(0)
+    conv = squat.Conv1d(2, CHANNELS, 3, 2, 1, weight=squat.IntWeight(4, "channel"), input_min=-1)
+    shaping, own = ([squat.Flatten()], beta.expand(3, 8).flatten()) if flat else ([], beta)
+    net = louder(squat.Sequential(conv, *shaping, NEURONS[name](own, threshold=0.4)), 3.0)
+    machine = squat.lower(net, (2, 16))
+    assert max(tables(machine).values()) == (CHANNELS if beta.shape[1] == 1 and not flat else 24)
+    assert all(layer.cuts > 0 for layer in prove(net, machine).layers)
+    x = torch.randint(-1, 2, (10, 3, 2, 16)).float()
+    expected = net(x)[0]
+    assert torch.equal(torch.from_numpy(machine.run(x).output).reshape(expected.shape), expected)
+    assert bool(expected.any())
+
+
 def test_rows_of_channels_are_those_of_their_neurons():
     """What was lowered before, a decay for each neuron, is the same machine with every row repeated."""
     each = squat.lower(network("LIF", BETAS.expand(CHANNELS, 6, 5)), IMAGE).layers[0].neurons

@@ -74,6 +74,8 @@ def to_snntorch(net: Sequential | Network) -> nn.Sequential:
             window *= layer.window
         elif isinstance(layer, WeightedLayer | Stateful):
             window = 1
+    if window != 1:
+        raise ValueError("it ends in the sums of a pool, which torch has no pool for; end it in an average pool")
     if isinstance(stack.layers[-1], Stateful):
         modules[-1].output = True  # type: ignore[assignment]
     return nn.Sequential(*modules).train(net.training)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from squat.compat.paths import Paths, Piece, in_words, is_join, unchanged
 from squat.compat.record import record
-from squat.compat.steps import by_step, check_states, held, links_of_steps
+from squat.compat.steps import by_step, check_states, links_of_steps
 from squat.compat.structure import Link, neurons_in, refusal, tensors_in
-from squat.compat.values import Call, Record, Value, memory
+from squat.compat.values import Call, Record, Value, held, memory
 
 READOUTS = {
     *(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,9 @@ from squat.checks import check_choice, check_type
 from squat.compat import layers, neurons, synaptic
 from squat.compat.builder import Builder
 from squat.compat.chain import trace
+from squat.compat.record import undisturbed
 from squat.compat.replay import check_equal
-from squat.compat.structure import Link, NotConverted, key_of, read_sequential, refusal
+from squat.compat.structure import Link, NotConverted, key_of, layers_of, read_sequential, refusal
 from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
 from squat.layers.tap import Membrane, Tap
@@ -63,7 +65,8 @@ def from_snntorch(
     check_type("surrogate", surrogate, (Surrogate, type(None)), "a surrogate such as FastSigmoid(25.0), or None")
     check_choice("arithmetic", arithmetic, ("float", "integer"))
     links = links_of(net, example)
-    with torch.random.fork_rng(devices=[]):  # constructors draw weights that are replaced at once
+    _warn_of_shared(net)
+    with undisturbed(net), torch.random.fork_rng(devices=[]):  # constructors draw weights that are replaced at once
         converted = Sequential(*_layers(Builder(links, surrogate, arithmetic)))
     device = next((tensor.device for tensor in net.parameters()), torch.device("cpu"))
     converted = converted.to(device).train(net.training)
@@ -72,12 +75,31 @@ def from_snntorch(
     return converted
 
 
+def _warn_of_shared(net: nn.Module) -> None:
+    """Parameters of several layers, which the converted layers do not share."""
+    owners: dict[nn.Parameter, list[str]] = {}
+    for name, layer in layers_of(net):
+        for key, parameter in layer.named_parameters():
+            owners.setdefault(parameter, []).append(f"{name}.{key}")
+    for names in owners.values():
+        if len(names) > 1:
+            warnings.warn(
+                f"{' and '.join(names)} are one parameter; the converted layers have one each, of equal values, and "
+                "training moves them apart",
+                UserWarning,
+                stacklevel=3,
+            )
+
+
 def links_of(net: nn.Module, example: Any = None) -> list[Link]:
     """The chain of a network: traced where there is an example, else read off an `nn.Sequential`.
 
     Raises:
         ValueError: where it is no chain, or an example is missing.
     """
+    for name, module in net.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod"):
+            raise refusal(f"{name or 'it'} is compiled (torch.compile or torch.jit); pass what it was compiled from")
     if key_of(net) in CONVERTERS:
         net = nn.Sequential(net)
     for name, parameter in net.named_parameters():
@@ -127,8 +149,9 @@ def _refresh(link: Link) -> None:
     effective = [
         hook for hook in module._forward_pre_hooks.values() if type(hook).__module__.startswith("torch.nn.utils")
     ]
-    if not link.inputs and (module._forward_hooks or len(module._forward_pre_hooks) > len(effective)):
-        raise ValueError("it has hooks of its own; pass an example, on which they are seen")
+    hooked = module._forward_hooks or len(module._forward_pre_hooks) > len(effective)
+    if not link.inputs and (hooked or "forward" in vars(module)):
+        raise ValueError("it has hooks or a forward of its own; pass an example, on which they are seen")
     for hook in effective:
         hook(module, ())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from squat.compat.structure import refusal
-from squat.compat.values import Call, Value, same
+from squat.compat.values import Call, Value, held, same
 
 JOINS = ("add", "add_", "__add__", "__radd__", "__iadd__")
 """Functions that add two branches."""
@@ -87,6 +87,11 @@ class Paths:
         """The branches from the last value that both come from."""
         (one, passed), (other, crossed) = (self.to(given, call.link.name) for given in call.inputs)
         pairs = [(i, j) for i, mine in enumerate(passed) for j, theirs in enumerate(crossed) if equal(mine, theirs)]
+        if not pairs and one and other:
+            raise refusal(
+                f"{call.link.name}(...) adds what layers give of two different tensors; the branches of a sum start "
+                "from the same one"
+            )
         if not pairs:
             raise refusal(f"{call.link.name}(...) adds a tensor from outside to what the layers give; use a bias")
         i, j = max(pairs)
@@ -102,10 +107,15 @@ def unchanged(value: Value, layers: bool = False) -> Value:
 
 
 def equal(one: Value, other: Value) -> bool:
-    """The same value; of what no layer enters, also one that was taken twice, as `x[t]` in two places."""
+    """The same value; of what no layer enters, also one that was computed twice in the same way, as `x[t]`."""
     if one is other or one.from_layer or other.from_layer:
         return one is other
-    return same(*(value.tensor if value.copy is None else value.copy for value in (one, other)))
+    mine, theirs = one.maker, other.maker
+    if mine is None or theirs is None or mine.link.name != theirs.link.name or _plain(mine) != _plain(theirs):
+        return False
+    if len(mine.inputs) != len(theirs.inputs) or not all(map(equal, mine.inputs, theirs.inputs)):
+        return False
+    return same(held(one), held(other))  # random numbers differ
 
 
 def is_join(call: Call, value: Value | None = None) -> bool:

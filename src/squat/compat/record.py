@@ -62,7 +62,8 @@ def undisturbed(net: nn.Module) -> Iterator[None]:
             module._buffers.update(buffers)
         for buffer, value in values:
             if not same(buffer, value):
-                buffer.copy_(value)
+                with torch.no_grad():
+                    buffer.copy_(value)
 
 
 class _Recorder(TorchFunctionMode):

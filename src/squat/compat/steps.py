@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from squat.compat.paths import Piece, in_words, unchanged
 from squat.compat.structure import Link, refusal
-from squat.compat.values import Call, Value
+from squat.compat.values import SHAPED, Call, Value, held
 
 
 def by_step(layers: list[Call]) -> list[list[Call]]:
@@ -60,8 +60,16 @@ def check_states(steps: list[list[Call]]) -> None:
 
 def _is_zero(value: Value) -> bool:
     """Zero for every input, and not trained."""
-    depends = value.from_input or value.from_layer or value.late or isinstance(value.tensor, nn.Parameter)
+    depends = value.from_input or value.from_layer or value.late or _is_trained(value)
     return not depends and not bool(held(value).any())
+
+
+def _is_trained(value: Value) -> bool:
+    """Whether a parameter enters it, and not only with its shape."""
+    made = value.maker
+    if made is None or made.link.name in SHAPED:
+        return isinstance(value.tensor, nn.Parameter)
+    return any(map(_is_trained, made.inputs))
 
 
 def _writer(value: Value) -> str:
@@ -89,8 +97,3 @@ def _link(pieces: tuple[Piece, ...]) -> Link:
         link.membranes = [held(piece.call.after["mem"]) for piece in pieces if "mem" in call.after]
     link.outputs = [held(piece.call.outputs[0]) for piece in pieces]
     return link
-
-
-def held(value: Value) -> Tensor:
-    """The values as they were read."""
-    return value.tensor if value.copy is None else value.copy

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules import module as shared
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._pytree import tree_leaves
 
@@ -76,7 +77,15 @@ def key_of(module: nn.Module) -> str:
 
 
 def read_sequential(net: nn.Sequential, prefix: str = "") -> list[Link]:
-    """The layers of an `nn.Sequential`, also of nested ones, in their order."""
+    """The layers of an `nn.Sequential`, also of nested ones, in their order.
+
+    Raises:
+        ValueError: where more than its layers may say what it does.
+    """
+    hooks: Any = (net._forward_hooks, net._forward_pre_hooks, shared._global_forward_hooks)
+    if any((*hooks, shared._global_forward_pre_hooks)) or _has_own_forward(net):
+        name = prefix.rstrip(".") or type(net).__name__
+        raise refusal(f"{name} has a forward or hooks of its own; pass an example, on which they are seen")
     links = []
     for name, module in net.named_children():
         path = f"{prefix}{name}"
@@ -85,6 +94,10 @@ def read_sequential(net: nn.Sequential, prefix: str = "") -> list[Link]:
         else:
             links.append(Link(path, key_of(module), module))
     return links
+
+
+def _has_own_forward(net: nn.Sequential) -> bool:
+    return type(net).forward is not nn.Sequential.forward or "forward" in vars(net)
 
 
 def layers_of(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:

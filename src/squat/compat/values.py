@@ -9,6 +9,9 @@ from torch import Tensor
 
 from squat.compat.structure import NOTHING, Link
 
+SHAPED = ("zeros_like", "new_zeros", "empty_like", "new_empty", "ones_like", "new_ones")
+"""Functions that take the shape of a tensor only."""
+
 
 @dataclass(eq=False)
 class Value:
@@ -93,9 +96,14 @@ def made_by(call: Call, tensor: Tensor) -> Value:
     """What a call put into a tensor."""
     inputs = call.inputs[:1] if call.link.name in NOTHING else call.inputs  # x.to(y) takes the type of y only
     layer = call.is_layer or any(value.from_layer for value in inputs)
-    read = call.link.name not in ("zeros_like", "new_zeros", "empty_like", "new_empty", "ones_like", "new_ones")
+    read = call.link.name not in SHAPED
     given = read and any(value.from_input for value in inputs)
     return Value(tensor, call, None, given, read and layer, read and any(value.late for value in inputs))
+
+
+def held(value: Value) -> Tensor:
+    """The values as they were read."""
+    return value.tensor if value.copy is None else value.copy
 
 
 def name_of(func: Any) -> str:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from squat.integer.copy_states import copy_states
 from squat.integer.parts import Layer, Neurons, Shape
 from squat.integer.pools import Pool
 from squat.integer.states import States
-from squat.layers import Conv2d, Current, Linear, SumPool2d
+from squat.layers import Conv1d, Conv2d, Current, Linear, SumPool2d
 from squat.neurons import RLIF, ConvRLIF
 from squat.neurons.granularity import rows_of
 from squat.neurons.several import SeveralStates
@@ -54,8 +54,16 @@ def copy_weighted(
         return _on_images(neuron, Current(w_int, scale, bias, bound), layer), scale, bias
     if neuron is not None:
         scale, bias = neuron.receive(scale), None if bias is None else neuron.receive(bias)
-        layer = replace(layer, neurons=_copy(neuron, w_int.dtype, scale, bias, int(bound), layer))
+        layer = replace(
+            layer, neurons=_copy(neuron, w_int.dtype, scale, bias, int(bound), layer, seen_shape(module, layer))
+        )
     return layer, scale, bias
+
+
+def seen_shape(module: nn.Module, layer: Layer) -> Shape:
+    """One step as the neurons behind a layer see it: signals `(C, L)` are images of one row in the machine only."""
+    shape = layer.output_shape
+    return (shape[0], shape[2]) if isinstance(module, Conv1d) else shape
 
 
 def pool_of(pool: SumPool2d, shape: Shape) -> Pool:
@@ -73,7 +81,8 @@ def _on_images(neuron: ConvRLIF, current: Current, layer: Layer) -> Layer:
         )
     weight, unit, bias, bound = neuron.integer_layer(current)
     layer = replace(layer, recurrent=_array(weight, torch.int8), recurrent_unit=unit)
-    return replace(layer, neurons=_copy_neurons(neuron, current.z.dtype, current.scale, bias, bound, layer))
+    shape = layer.output_shape
+    return replace(layer, neurons=_copy_neurons(neuron, current.z.dtype, current.scale, bias, bound, layer, shape))
 
 
 def copy_recurrent(module: RLIF, name: str) -> Layer:
@@ -92,7 +101,7 @@ def copy_recurrent(module: RLIF, name: str) -> Layer:
         name, (module.in_features,), w_in, quantizer.spec.bits, module.input_max, w_rec, input_unit, recurrent_unit,
         stride=(1, 1), padding=(0, 0), neurons=None, weight_shift=weight_shift, input_min=module.input_min,
     )  # fmt: skip
-    return replace(layer, neurons=_copy(module, joined.dtype, scale, bias, bound, layer))
+    return replace(layer, neurons=_copy(module, joined.dtype, scale, bias, bound, layer, layer.output_shape))
 
 
 def _unshifted(w_int: Tensor, quantizer: Any) -> tuple[np.ndarray, np.ndarray | None]:
@@ -105,17 +114,17 @@ def _unshifted(w_int: Tensor, quantizer: Any) -> tuple[np.ndarray, np.ndarray | 
 
 
 def _copy(
-    neuron: Any, dtype: torch.dtype, scale: Tensor, bias: Tensor | None, bound: int, layer: Layer
+    neuron: Any, dtype: torch.dtype, scale: Tensor, bias: Tensor | None, bound: int, layer: Layer, shape: Shape
 ) -> Neurons | States:
     if isinstance(neuron, SeveralStates):
-        return copy_states(neuron, scale, bias, bound, layer.output_shape)
-    return _copy_neurons(neuron, dtype, scale, bias, bound, layer)
+        return copy_states(neuron, scale, bias, bound, shape)
+    return _copy_neurons(neuron, dtype, scale, bias, bound, layer, shape)
 
 
 def _copy_neurons(
-    neuron: Any, dtype: torch.dtype, scale: Tensor, bias: Tensor | None, bound: int, layer: Layer
+    neuron: Any, dtype: torch.dtype, scale: Tensor, bias: Tensor | None, bound: int, layer: Layer, shape: Shape
 ) -> Neurons:
-    shape, spec = layer.output_shape, neuron.state_spec
+    spec = neuron.state_spec
     rows = rows_of([neuron.decay()], shape)
     _check_rows(rows, spec.bits)
     beta = neuron.decay_over(shape, dtype)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from squat.integer.copies import seen_shape
 from squat.integer.cuts import Step, probe
 from squat.integer.parts import Layer
 from squat.integer.states_proof import JointStep
@@ -30,9 +31,10 @@ def training_steps(net: Network | Sequential, layers: list[Layer]) -> list[Any]:
     """The neurons of every layer of the trained network as black boxes, in order."""
     steps: list[Any] = []
     current: Any = None
+    weighted: Any = None
     for module in _leaves(net.layers if isinstance(net, Network) else net):
         if isinstance(module, Linear | Conv2d):
-            current = _current_of(module)
+            current, weighted = _current_of(module), module
         elif isinstance(module, SumPool2d) and current is not None:
             current = module.constants(current)
         several = isinstance(module, SeveralStates)
@@ -42,7 +44,7 @@ def training_steps(net: Network | Sequential, layers: list[Layer]) -> list[Any]:
             # Pooled sums, like others, are sums of the layer's range.
             make: Any = _elementwise_states if several else _elementwise_step
             make = _image_step if isinstance(module, ConvRLIF) else make
-            steps.append(make(current, module, probe(layers[len(steps)]).output_shape))
+            steps.append(make(current, module, seen_shape(weighted, probe(layers[len(steps)]))))
             current = None
     return steps
 
