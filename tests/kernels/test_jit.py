@@ -125,6 +125,17 @@ def test_code_that_holds_addresses_is_not_kept(folder):
     assert not list(folder.iterdir())
 
 
+def test_functions_that_are_arguments_count(folder, load):
+    """Their types are addresses, which another function may have in another process."""
+    source = "from squat.kernels.jit import jit\n@jit\ndef of(x): return {} * x\n@jit\ndef kernel(f, x): return f(x)"
+    made = [load(source.format(factor)) for factor in (2, 3)]
+    keys = set()
+    for kernel in made:
+        signature = (numba.typeof(kernel.py_func.__globals__["of"]), numba.float64)
+        keys.add(kernel._cache._key(signature, kernel.targetctx)[1])
+    assert len(keys) == 2
+
+
 COMPILERS = {"njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "jitclass", "overload", "register_jitable"}
 COMPILERS |= {"overload_method", "overload_attribute", "generated_jit"}
 

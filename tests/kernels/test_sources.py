@@ -7,7 +7,9 @@ import re
 import shutil
 import sys
 import types
+from collections import defaultdict, deque
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -228,6 +230,65 @@ def test_values_are_told_apart(left, right):
 )  # fmt: skip
 def test_objects_are_told_apart(left, right):
     assert hash_sources(left) != hash_sources(right)
+
+
+class Items(tuple):
+    """With attributes of its own."""
+
+
+class Table(dict):
+    """With attributes of its own."""
+
+
+class Slotted:
+    """Whose class below has no slots of its own."""
+
+    __slots__ = ("value",)
+
+
+class Below(Slotted):
+    """See `Slotted`."""
+
+    __slots__ = ()
+
+
+def holding(thing, value):
+    thing.value = value
+    return thing
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda value: holding(Items((1,)), value), lambda value: holding(Table(a=1), value),
+        lambda value: holding(Below(), value), lambda value: defaultdict(lambda: value),
+        lambda value: deque([np.r_[np.zeros(2000), value, np.zeros(2000)]]),
+    ],
+    ids=["tuple", "dict", "slots", "defaultdict", "deque"],
+)  # fmt: skip
+def test_what_containers_hold_beside_their_items_counts(make):
+    assert hash_sources(make(0.1)) == hash_sources(make(0.1))
+    assert hash_sources(make(0.1)) != hash_sources(make(0.1 + 1e-12))
+
+
+@pytest.mark.parametrize("file", ["<stdin>", "<string>", "<ipython-input-1>", "a.py"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class K:\n  def eq(self, x): return {} * x",
+        "class K:\n  @staticmethod\n  def eq(x): return {} * x",
+        "class K:\n  def __call__(self, x): return {} * x",
+        "@dataclass\nclass K:\n  a: int = field(default_factory=lambda: {})",
+    ],
+)
+def test_classes_that_were_written_in_no_file_count(source, file):
+    def made(factor):
+        names = {"__name__": __name__, "dataclass": dataclass, "field": field}
+        exec(compile(source.format(factor), file, "exec"), names)
+        return hash_sources(names["K"])
+
+    assert made(2) == made(2)
+    assert made(2) != made(3)
 
 
 def test_circles_end():

@@ -112,9 +112,11 @@ class KernelCache(_Cache):
         return hashlib.sha256(slot.encode()).hexdigest()[:32], hash_sources(self.compiled, classes)[:32]
 
 
-def _classes(arguments: Any) -> Iterator[type]:
-    """The named tuples' classes among the types of arguments."""
+def _classes(arguments: Any) -> Iterator[Any]:
+    """The named tuples' classes among the types of arguments, and compiled functions, whose types are addresses."""
     for kind in arguments:
+        if isinstance(kind, types.Dispatcher):
+            yield kind.dispatcher
         if isinstance(kind, types.BaseNamedTuple):
             yield kind.instance_class  # type: ignore[attr-defined]
         if isinstance(kind, types.BaseTuple):

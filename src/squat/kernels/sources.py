@@ -1,31 +1,32 @@
 """One hash of everything that a function is made from, so that what was computed with it can be kept and trusted.
 
 From the function on, everything that its code can name is followed: other functions, values of globals and closures,
-classes, registries. What is of Python's standard library or `LIBRARIES` counts by its name. Docstrings, comments and
-line numbers do not count. What cannot be told apart is refused, never left out.
+classes, registries. What is of Python's standard library or `LIBRARIES` (`names.py`) counts by its name. Docstrings,
+comments and line numbers do not count. What cannot be told apart is refused, never left out.
 """
 
 from __future__ import annotations
 
-import dis
 import hashlib
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import MISSING
 from functools import cache, partial, singledispatch
-from importlib import import_module
 from pathlib import Path, PurePath
 from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
-LIBRARIES = frozenset({"h5py", "llvmlite", "numba", "numpy", "rich", "torch"})
+from squat.kernels.names import imported, is_library, names_in
+
 PACKAGE = Path(__file__).resolve().parents[1]
-_ENDS = LIBRARIES | sys.stdlib_module_names
 _VALUES = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), np.generic, np.dtype, PurePath)
+GENERATED = {"__init__", "__new__", "__repr__", "__eq__", "__hash__", "__lt__", "__le__", "__gt__", "__ge__"}
+GENERATED |= {"__setattr__", "__delattr__", "__replace__"}
+"""Methods that dataclasses and named tuples make of their fields."""
 _LITERALS = (tuple, frozenset, CodeType)
-_IMPORT = dis.opmap["IMPORT_NAME"]
 
 
 def hash_sources(function: Any, classes: Sequence[type] = ()) -> str:
@@ -98,23 +99,22 @@ class _Walk:
         if isinstance(thing, ModuleType):
             module = thing.__name__
         elif hasattr(thing, "__qualname__") and not getattr(thing, "__closure__", None):
-            module = str(thing.__module__)
-        return _end(thing, module) if _is_library(module) else parts(thing)
-
-
-def _is_library(module: str) -> bool:
-    return module.split(".")[0] in _ENDS
+            module = str(getattr(thing, "__module__", ""))
+        return _end(thing, module) if is_library(module) else parts(thing)
 
 
 def _end(thing: Any, module: str) -> tuple[str, ...]:
     """Something of a library, by its name or value."""
-    name = getattr(thing, "__qualname__", None) or repr(thing)
+    with np.printoptions(threshold=sys.maxsize, floatmode="unique"):  # in a deque, say
+        name = getattr(thing, "__qualname__", None) or repr(thing)
     if " at 0x" in name:
         raise TypeError(f"{name}: expected something with a name or a value, to tell what a function is made from")
     return module, name
 
 
 def _rows(table: dict[Any, Any], classes: frozenset[type]) -> Iterator[Any]:
+    if type(table) is not dict:
+        yield from (type(table), getattr(table, "default_factory", None), getattr(table, "__dict__", None))
     keys = list(table)
     if keys and all(isinstance(key, type) for key in keys):
         keys = [key for key in keys if key in classes] or keys
@@ -128,19 +128,19 @@ def parts(thing: Any) -> Iterator[Any]:
     kind = type(thing)
     if hasattr(thing, "__wrapped__"):  # by functools.lru_cache, say
         yield thing.__wrapped__
-    elif _is_library(kind.__module__):
+    elif is_library(kind.__module__):
         yield from _end(thing, kind.__module__)
     else:
         yield kind
-        slots = {name: getattr(thing, name) for name in getattr(kind, "__slots__", ()) if hasattr(thing, name)}
-        yield {**slots, **getattr(thing, "__dict__", {})}
+        slots = [name for base in kind.__mro__ for name in getattr(base, "__slots__", ()) if hasattr(thing, name)]
+        yield {**{name: getattr(thing, name) for name in slots}, **getattr(thing, "__dict__", {})}
 
 
 @parts.register(list)
 @parts.register(tuple)
 def _(thing: Any) -> Iterator[Any]:
     if type(thing) not in (list, tuple):
-        yield type(thing)
+        yield from (type(thing), getattr(thing, "__dict__", None))
     yield from thing
 
 
@@ -186,10 +186,12 @@ def _(thing: ModuleType) -> Iterator[Any]:
 def _(thing: type) -> Iterator[Any]:
     yield thing.__qualname__
     yield from thing.__bases__
+    fields = vars(thing).get("__dataclass_fields__", {}).values()
+    yield [(field.name, field.default_factory) for field in fields if field.default_factory is not MISSING]
     for name, member in vars(thing).items():
         function = getattr(member, "__func__", member)
         if isinstance(function, FunctionType):
-            if not function.__code__.co_filename.startswith("<"):  # those of dataclasses follow from the fields
+            if name not in GENERATED or function.__code__.co_filename != "<string>":
                 yield from (name, member)
         elif not (name.startswith("__") or name.startswith("_abc_")):
             yield from (name, member)
@@ -203,10 +205,10 @@ def _(thing: FunctionType) -> Iterator[Any]:
     yield from (thing.__defaults__, thing.__kwdefaults__)
     cells = [cell.cell_contents for cell in thing.__closure__ or () if cell != CellType()]  # but for empty ones
     yield from cells
-    names = sorted(_names(code))
-    reached = [*cells, *(thing.__globals__[name] for name in names if name in thing.__globals__), *_imported(code)]
+    names = sorted(names_in(code))
+    reached = [*cells, *(thing.__globals__[name] for name in names if name in thing.__globals__), *imported(code)]
     for value in reached:  # grows by what is taken from modules
-        if isinstance(value, ModuleType) and not _is_library(value.__name__):
+        if isinstance(value, ModuleType) and not is_library(value.__name__):
             reached += [getattr(value, name) for name in names if hasattr(value, name)]
         yield value
     yield {name: value for name, value in vars(thing).items() if name != "__wrapped__"}
@@ -222,28 +224,3 @@ def _parts_of_code(code: CodeType, consts: tuple[Any, ...]) -> Iterator[Any]:
     names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     yield repr((code.co_code, code.co_exceptiontable, counts, names))
     yield from consts
-
-
-def _nested(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            yield from _nested(const)
-
-
-def _names(code: CodeType) -> set[str]:
-    return {name for inner in _nested(code) for name in inner.co_names}
-
-
-def _imported(code: CodeType) -> Iterator[ModuleType]:
-    """Modules that a function imports itself, but for libraries."""
-    for inner in _nested(code):
-        if _IMPORT in inner.co_code[::2]:
-            module = ""
-            for step in dis.get_instructions(inner):
-                if step.opname == "IMPORT_NAME":
-                    module = "" if _is_library(step.argval) else step.argval
-                    if module:
-                        yield import_module(module)
-                elif step.opname == "IMPORT_FROM" and module and not hasattr(import_module(module), step.argval):
-                    yield import_module(f"{module}.{step.argval}")
