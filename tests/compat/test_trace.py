@@ -299,6 +299,20 @@ def test_inputs_that_are_equal_on_the_example_only_are_not_one(other, example):
         squat.from_snntorch(Summed(other), example)
 
 
+def test_long_encodings_are_compared_in_no_time():
+    def encoded(step):
+        for _ in range(1100):  # deeper than Python's stack, on 2^1100 paths
+            step = (step + step) / 2
+        return step
+
+    class Encoding(Summed):
+        def forward(self, x):
+            spk, _ = self.lif(self.fc1(encoded(x[0])) + self.fc2(encoded(x[0])), torch.zeros(x.shape[1:]))
+            return spk
+
+    assert isinstance(squat.from_snntorch(Encoding(None), X).layers[0], squat.Residual)
+
+
 def test_an_input_that_is_taken_twice_is_one():
     net = Summed(lambda x, y, t: x[t])
     assert isinstance(squat.from_snntorch(net, X).layers[0], squat.Residual)

@@ -110,12 +110,23 @@ def equal(one: Value, other: Value) -> bool:
     """The same value; of what no layer enters, also one that was computed twice in the same way, as `x[t]`."""
     if one is other or one.from_layer or other.from_layer:
         return one is other
-    mine, theirs = one.maker, other.maker
-    if mine is None or theirs is None or mine.link.name != theirs.link.name or _plain(mine) != _plain(theirs):
-        return False
-    if len(mine.inputs) != len(theirs.inputs) or not all(map(equal, mine.inputs, theirs.inputs)):
-        return False
+    waiting, seen = [(one, other)], set[tuple[Value, Value]]()
+    while waiting:
+        pair = waiting.pop()
+        if pair[0] is pair[1] or pair in seen:
+            continue
+        seen.add(pair)
+        mine, theirs = pair[0].maker, pair[1].maker
+        if mine is None or theirs is None or not _alike(mine, theirs):
+            return False
+        waiting += zip(mine.inputs, theirs.inputs, strict=True)
     return same(held(one), held(other))  # random numbers differ
+
+
+def _alike(mine: Call, theirs: Call) -> bool:
+    """Whether two calls are of one function with the same arguments, but for tensors."""
+    equal_inputs = len(mine.inputs) == len(theirs.inputs)
+    return equal_inputs and mine.link.name == theirs.link.name and _plain(mine) == _plain(theirs)
 
 
 def is_join(call: Call, value: Value | None = None) -> bool:

@@ -66,10 +66,15 @@ def _is_zero(value: Value) -> bool:
 
 def _is_trained(value: Value) -> bool:
     """Whether a parameter enters it, and not only with its shape."""
-    made = value.maker
-    if made is None or made.link.name in SHAPED:
-        return isinstance(value.tensor, nn.Parameter)
-    return any(map(_is_trained, made.inputs))
+    waiting, seen = [value], set[Value]()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value.tensor, nn.Parameter):
+            return True
+        seen.add(value)
+        if value.maker is not None and value.maker.link.name not in SHAPED:
+            waiting += [given for given in value.maker.inputs if given not in seen]
+    return False
 
 
 def _writer(value: Value) -> str:
