@@ -122,3 +122,17 @@ def test_lowering_passes_over_it():
     plain, dropping = squat.Sequential(*layers), squat.Sequential(Dropout(0.5), *layers)
     x = torch.ones(5, 1, 3)
     assert (squat.lower(dropping).run(x).output == squat.lower(plain).run(x).output).all()
+
+
+def test_dropouts_one_after_the_other_multiply_their_factors():
+    """Integers stay integers: what is kept by both is worth 1 / (0.5 * 0.8)."""
+    torch.manual_seed(0)
+    linear = squat.Linear(64, 3, bias=False, weight=squat.IntWeight(4))
+    net = squat.Sequential(Dropout(0.5), Dropout(0.2), linear)
+    out = net(torch.ones(2, 1, 64))[0]
+    assert torch.equal(out.z, out.z.round())
+    assert float(out.scale) == pytest.approx(float(linear(torch.ones(2, 1, 64)).scale) / (0.5 * 0.8))
+    kept = squat.Sequential(Dropout(0.5), Dropout(0.2))(torch.ones(1, 1, 10000))[0]
+    assert kept.unique().tolist() == pytest.approx([0.0, 2.5])
+    assert float(kept.mean()) == pytest.approx(1.0, abs=0.1)
+    assert torch.equal(net.eval()(torch.ones(2, 1, 64))[0].z, linear(torch.ones(2, 1, 64)).z)

@@ -188,3 +188,11 @@ def test_descriptions_are_short(shape, learn):
     text = repr(squat.LIF(values(shape), values(shape), learn_threshold=learn))
     assert len(text) < 160
     assert (f"of {shape}" in text) == bool(shape)
+
+
+@pytest.mark.parametrize("values", [[[0.1], [0.2, 0.3]], ["a"], [None]])
+def test_lists_of_no_shape_are_named(values):
+    with pytest.raises(ValueError, match=r"beta=\[.*: expected a decay in \[0, 1\].*in lists of equal lengths"):
+        squat.LIF(values)
+    with pytest.raises(ValueError, match=r"threshold=\[.*: expected a threshold > 0.*in lists of equal lengths"):
+        squat.LIF(0.5, threshold=values)

@@ -27,6 +27,11 @@ class Dropped(NamedTuple):
         """What it is worth, as a tensor."""
         return self.kept * self.worth
 
+    def dropped(self, again: Tensor | Dropped) -> Dropped:
+        """What a further `Dropout` made of `kept`."""
+        kept, worth = again if isinstance(again, Dropped) else (again, 1.0)
+        return Dropped(kept, self.worth * worth)
+
     def __repr__(self) -> str:
         return brief(self)
 

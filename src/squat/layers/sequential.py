@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from squat.checks import check_dense, check_type
 from squat.layers.current import Current
-from squat.layers.dropout import Dropped
+from squat.layers.dropout import Dropout, Dropped
 from squat.layers.pool import SumPool2d
 from squat.layers.shape import Flatten, Unflatten
 from squat.layers.stream import Stream
@@ -86,6 +86,8 @@ class Sequential(OnScreen, nn.Module):
                 out, state = layer(_undropped(out, layer), state)
             elif isinstance(out, Dropped) and isinstance(layer, TAKE_FACTORS):
                 out = out._replace(kept=layer(out.kept))
+            elif isinstance(out, Dropped) and isinstance(layer, Dropout):
+                out = out.dropped(layer(out.kept))
             else:
                 out = layer(out if isinstance(layer, WeightedLayer) else _undropped(out, layer))
             carried.append(state)

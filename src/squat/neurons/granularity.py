@@ -23,7 +23,10 @@ def checked_values(
 ) -> Tensor:
     """Values for several neurons, as a new tensor; lists, which may be nested, in `dtype`."""
     check_type(name, value, (Tensor, Sequence), accepted)
-    values = value.detach().clone() if isinstance(value, Tensor) else torch.tensor(list(value), dtype=dtype)
+    try:
+        values = value.detach().clone() if isinstance(value, Tensor) else torch.tensor(list(value), dtype=dtype)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{name}={value!r}: expected {accepted}, as numbers in lists of equal lengths") from error
     if not values.is_floating_point() or values.numel() == 0:
         raise ValueError(f"{name}: {values.dtype} of shape {tuple(values.shape)}, expected {accepted}")
     return values
