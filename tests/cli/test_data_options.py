@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -119,6 +120,40 @@ def test_what_the_data_cannot_take_and_what_is_not_known_is_said(squat, own_data
     assert document["data_options"]["missing"] == {"bin_ms": 10.0, "steps": 100}
 
 
+def test_options_without_data_are_refused(squat, on_events, tmp_path):
+    """They were dropped without a word."""
+    bare, machine = tmp_path / "bare.safetensors", tmp_path / "machine.safetensors"
+    package.save(package.load(on_events / "network.safetensors"), bare)
+    result(squat, "lower", bare, machine)
+    for words in (
+        ("check", bare),
+        ("lower", bare, tmp_path / "o"),
+        ("inspect", bare),
+        ("inspect", machine),
+        ("export", "c", machine, tmp_path / "c"),
+        ("data",),
+    ):
+        refused = squat(*words, *options(bin_ms=13))
+        assert refused.exit_code == 2, words
+        assert "--data-option bin_ms=13: there are no data that it is for" in refused.stderr
+
+
+def test_another_scale_of_the_inputs_is_said(squat, tmp_path):
+    x, label = np.arange(20 * 4 * 3).reshape(20, 4, 3) % 250, np.arange(20) % 2
+    np.savez(tmp_path / "pixels.npz", x=x, label=label, input_scale=1 / 255)
+    np.savez(tmp_path / "again.npz", x=x, label=label, input_scale=1 / 255)
+    np.savez(tmp_path / "bare.npz", x=x, label=label)
+    network, machine = tmp_path / "run", tmp_path / "machine.safetensors"
+    result(squat, "train", "--data", tmp_path / "pixels.npz", *NETWORK, "--out", network)
+    result(squat, "lower", network, machine)
+    for verb, path in (("run", network), ("check", network), ("inspect", machine)):
+        _, said = result(squat, verb, path, "--data", tmp_path / "again.npz")
+        assert "input_scale" not in said
+        document, said = result(squat, verb, path, "--data", tmp_path / "bare.npz")
+        assert "of the training, which these data do not take: input_scale=0.00392157\n" in said
+        assert document["data_options"]["foreign"] == {"input_scale": 1 / 255}
+
+
 def test_files_of_before_have_the_options_of_their_run(squat, own_events, on_events, tmp_path):
     metadata = package.files.read_metadata(on_events / "network.safetensors")
     del metadata["data_options"]
@@ -145,4 +180,11 @@ def test_training_and_ablation_say_what_is_cut(squat, own_events, tmp_path):
     assert document["coverage"]["shortened"] == 60
     words = (*words, "--cells", "float", "--bits", "4", "--seeds", "1", "--epochs", "1", "--jobs", "1")
     _, said = result(squat, "ablate", *words, "--folder", tmp_path / "ablation")
+    assert note in said
+    # A config keeps its binning for other data of the user's.
+    copied = shutil.copy(own_events, tmp_path / "copied.h5")
+    config = json.loads((tmp_path / "ablation" / "ablation.json").read_text())["config"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    words = ("--config", tmp_path / "config.json", "--data", copied, "--jobs", "1")
+    _, said = result(squat, "ablate", *words, "--folder", tmp_path / "other")
     assert note in said

@@ -117,6 +117,9 @@ def test_calibrate_writes_a_quantized_network_and_reports(squat, trained, tmp_pa
     result = squat("calibrate", trained, *QUANTIZED, "--out", out)
     assert result.exit_code == 2
     assert "exists: nothing is overwritten without --overwrite" in result.stderr
+    result = squat("calibrate", trained, *QUANTIZED, "--out", tmp_path, "--overwrite")
+    assert result.exit_code == 2
+    assert f"{tmp_path} is a folder: expected the name of a file" in result.stderr
     result = squat("calibrate", trained, *QUANTIZED, "--out", out, "--overwrite", "--json")
     document = json.loads(result.stdout)
     assert document["state_range"] == "published"

@@ -11,7 +11,7 @@ import typer
 
 from squat.cli import output, specs
 from squat.cli.chosen import say_notes
-from squat.cli.networks import changed_data, check_form, data_in_words, shape_of
+from squat.cli.networks import carried, changed_data, check_form, data_in_words, shape_of
 from squat.cli.report import figures, numbers, print_files, print_results, print_verdicts
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ def _experiment(
     if data is None and not options:
         return replace(found, base=base)
     name = base.data.name if data is None else data
-    chosen = changed_data(base.data, data, specs.key_values("--data-option", options or []))
+    kept = {} if config is None else carried(base.data, data)
+    chosen = changed_data(base.data, data, {**kept, **specs.key_values("--data-option", options or [])})
     dataset = load(chosen.name, **chosen.arguments)
     check_form(base.network.architecture, dataset)
     network = replace(base.network, **shape_of(dataset))

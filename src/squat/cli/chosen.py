@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from squat.data import Dataset
     from squat.train import DataConfig
 
-CHANGES_INPUTS = ("bin_ms", "steps", "mode")
+CHANGES_INPUTS = ("bin_ms", "steps", "mode", "input_scale")
 """Options whose loss changes what a network sees, though the shapes still fit."""
 
 
@@ -116,7 +117,7 @@ def choose(name: str | None, words: list[str] | None, metadata: dict[str, Any], 
     kept = {key: value for key, value in trained.items() if key in accepted and key not in given}
     config = DataConfig(source, {**kept, **given})
     dataset = load(config.name, **config.arguments)
-    chosen = Chosen(dataset, config, _origin(dataset, trained, kept, given))
+    chosen = Chosen(dataset, config, _origin(dataset, {**trained, **_other_scale(metadata, dataset)}, kept, given))
     chosen.say()
     return chosen
 
@@ -130,6 +131,15 @@ def _origin(dataset: Dataset, trained: dict[str, Any], kept: dict[str, Any], giv
     binning = ("bin_ms", "steps") if dataset.coverage is not None else ()
     missing = {key: now[key] for key in binning if key not in trained and key not in given}
     return Origin(kept, given, overridden, foreign, missing)
+
+
+def _other_scale(metadata: dict[str, Any], dataset: Dataset) -> dict[str, float]:
+    """What the network multiplies inputs by, where its training fixed it and the data say another `input_scale`."""
+    from squat.models.serial import as_object
+
+    run = as_object("run", metadata.get("run", {}))
+    scale = as_object("run.network", run.get("network", {})).get("input_scale", dataset.input_scale)
+    return {} if math.isclose(scale, dataset.input_scale, rel_tol=1e-6) else {"input_scale": scale}
 
 
 def _wanted(name: str | None, metadata: dict[str, Any]) -> tuple[str, dict[str, Any]]:

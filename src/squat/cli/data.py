@@ -22,6 +22,8 @@ def data(
     Example: squat data my_recordings.npz
     """
     if name is None:
+        if data_option:
+            raise ValueError(f"--data-option {data_option[0]}: there are no data that it is for; name them")
         _list(as_json)
         return
     from squat.data import load

@@ -47,6 +47,8 @@ def data_of(
 ) -> Chosen | None:
     """The data, None where neither the options nor the file name any; they fit the trained network, if it is given."""
     if name is None and "run" not in metadata:
+        if options:
+            raise ValueError(f"--data-option {options[0]}: there are no data that it is for; name them with --data")
         return None
     chosen = choose(name, options, metadata)
     if network is not None:

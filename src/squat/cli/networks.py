@@ -114,6 +114,16 @@ def changed_data(config: DataConfig, name: str | None, options: dict[str, Any]) 
     return DataConfig(name, options)
 
 
+def carried(config: DataConfig, name: str | None) -> dict[str, Any]:
+    """Options of a config that fix what an input means, such as `bin_ms`: they hold for other data of the user too."""
+    from squat.data import INPUT_OPTIONS, options_of
+
+    if name is None or name == config.name:
+        return {}
+    accepted = options_of(name)
+    return {key: value for key, value in config.arguments.items() if key in INPUT_OPTIONS and key in accepted}
+
+
 def data_in_words(config: DataConfig) -> str:
     """Name and options of data."""
     options = ", ".join(f"{key}={value}" for key, value in config.arguments.items())

@@ -47,11 +47,13 @@ def _plain(lines: list[list[str]]) -> list[str]:
 
 
 def refuse_existing(path: Path, overwrite: bool) -> Path:
-    """`path` if nothing is there or `overwrite` is set.
+    """`path` if nothing is there, or a file and `overwrite` is set.
 
     Raises:
         ValueError: if something is there.
     """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: expected the name of a file")
     if path.exists() and not overwrite:
         raise ValueError(f"{path} exists: nothing is overwritten without --overwrite")
     return path

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squat.cli import output
-from squat.cli.networks import changed_data, check_form, data_in_words, has_images, shape_of
+from squat.cli.networks import carried, changed_data, check_form, data_in_words, has_images, shape_of
 
 if TYPE_CHECKING:
     from squat.data import Dataset
-    from squat.train import DataConfig, RunConfig
+    from squat.train import RunConfig
 
 PLAIN_HIDDEN = {"feedforward": (128,), "recurrent": (128,), "conv": (16,)}
 """Hidden sizes (feature maps) where no preset says any."""
@@ -96,7 +96,7 @@ def settle(config: Path | None, data: str | None, options: dict[str, Any], given
         start, dataset, source = _default(data, options, given.network)
     else:
         start, source = RunConfig.from_json(output.read_json(config)), f"the config {config}"
-        start = replace(start, data=changed_data(start.data, data, {**_carried(start.data, data), **options}))
+        start = replace(start, data=changed_data(start.data, data, {**carried(start.data, data), **options}))
         dataset = load(start.data.name, **start.data.arguments)
     shape = {} if config is not None and data is None and not options else shape_of(dataset)
     check_form(given.network.get("architecture", start.network.architecture), dataset)
@@ -107,16 +107,6 @@ def settle(config: Path | None, data: str | None, options: dict[str, Any], given
         seed=start.seed if given.seed is None else given.seed,
     )
     return Settings(run, dataset, source, _changes(start, run, given))
-
-
-def _carried(config: DataConfig, name: str | None) -> dict[str, Any]:
-    """Options of a config that fix what an input means, such as `bin_ms`: they hold for other data of the user too."""
-    from squat.data import INPUT_OPTIONS, options_of
-
-    if name is None or name == config.name:
-        return {}
-    accepted = options_of(name)
-    return {key: value for key, value in config.arguments.items() if key in INPUT_OPTIONS and key in accepted}
 
 
 def _default(data: str | None, options: dict[str, Any], asked: dict[str, Any]) -> tuple[RunConfig, Dataset, str]:
