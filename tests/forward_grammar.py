@@ -101,7 +101,8 @@ class Written(nn.Module):
     Attributes:
         given: what the first layer was given at each step of the last run.
         shown: what every layer gave, where hidden spikes are returned too.
-        gave: what the last layer gave, with what was done to it in place.
+        gave: what the last layer gave, with what was done to it in place; of several heads side by side.
+        fork: from this layer on, every layer is a head of its own, on what the first of them was given.
     """
 
     def __init__(self, seed: int) -> None:
@@ -135,6 +136,7 @@ class Written(nn.Module):
             elif table is HARMLESS and place.split()[0] in ("current", "spikes"):
                 table = {**HARMLESS, **RESHAPES}
             self.at[place] = draw.choice(list(table))
+        self.fork = draw.randrange(depth - 1) if depth > 1 and draw.random() < 0.35 else depth - 1
         generator = torch.Generator().manual_seed(seed)
         for parameter in self.parameters():
             if parameter.dim():
@@ -148,8 +150,13 @@ class Written(nn.Module):
         when = "" if self.when is None else f" at step {self.when} only"
         return (
             f"{'/'.join(self.kinds)}, hidden={self.hidden}, {self.loop}, states {self.start}, skip {self.skip}, "
-            f"{self.extra}, {self.result}; {at}{when}"
+            f"{self.extra}, fork at {self.fork}, {self.result}; {at}{when}"
         )
+
+    @property
+    def heads(self) -> int:
+        """How many layers end the network side by side."""
+        return len(self.fcs) - self.fork
 
     @property
     def harmless(self) -> bool:
@@ -217,9 +224,11 @@ class Written(nn.Module):
             if self.extra == "feedback" and last is not None and once is None:
                 step = step + last
             self.given.append(step.clone())
-            before, value = None, step
+            before, value = shared = None, step
             for k, fc in enumerate(self.fcs):
                 fc = self.fcs[0] if self.extra == "shared" else fc
+                shared = (before, value) if k <= self.fork else shared
+                before, value = shared
                 current = once if once is not None and k == 0 else fc(value)
                 current = self._do(f"current {k}", current, t)
                 current = self._join(current, before)
@@ -233,14 +242,16 @@ class Written(nn.Module):
             if self.skip == "end" and len(hidden) > 1 and len(self.fcs) > 1:
                 spikes = spikes + hidden[-2]
             last = spikes = self._do("end", spikes, t)
-            self.gave.append(spikes.clone())
+            depth = len(self.fcs)
+            heads = hidden[len(hidden) - depth + self.fork : -1]
+            self.gave.append(torch.cat([*heads, spikes], 1))
             out.append(spikes)
-        depth = len(self.fcs)
-        self.shown = [torch.stack(hidden[k::depth]) for k in range(depth)] if self.extra == "hidden" else []
+        self.shown = [torch.stack(hidden[k::depth]) for k in range(self.fork + 1)] if self.extra == "hidden" else []
         if self.extra == "late":
             out[0] = self._do("end", out[0].mul_(2.0))
             self.gave[0] = out[0].clone()
-        return self._result(out, hidden)
+        first = [self._result(hidden[k::depth], hidden) for k in range(self.fork, depth - 1)]
+        return (*first, self._result(out, hidden)) if first else self._result(out, hidden)
 
     def _join(self, current: Any, before: Any) -> Any:
         if before is None or self.skip not in ("current", "current +=", "times"):

@@ -9,7 +9,7 @@ import squat
 NAMES = {
     *("levels", "Uniform", "ThresholdCentered", "ZeroCentered", "Anchored", "StateSpec", "IntWeight"),
     *("Linear", "Conv2d", "Sequential", "LIF", "LI", "RLIF", "ConvRLIF", "Lapicque", "SpikingLSTM", "sample_beta"),
-    *("CubaLIF", "RCubaLIF", "AlphaLIF", "ALIF", "RALIF", "Residual"),
+    *("CubaLIF", "RCubaLIF", "AlphaLIF", "ALIF", "RALIF", "Residual", "Heads"),
     *("quantize_", "dequantize_", "from_snntorch", "to_snntorch"),
     *("calibrate", "checkpoint_over_time", "save", "load", "__version__"),
 }

@@ -144,7 +144,7 @@ def modules():
         options |= {"alpha": 1.0 - 0.1 * (1.0 - beta)} if name == "AlphaLIF" else {}
         made[name] = cls(**options, state=spec)
     layers = squat.Sequential(*(squat.Linear(3, 3, weight=squat.IntWeight(4)) for _ in range(200)))
-    made |= {"Sequential": layers, "Residual": squat.Residual(layers)}
+    made |= {"Sequential": layers, "Residual": squat.Residual(layers), "Heads": squat.Heads(layers, layers)}
     made |= {"Network": squat.Network(layers, READOUT_NAMES["accumulated_current"]())}
     return made | {"WeightQuantizer": WeightQuantizer(squat.IntWeight(4), (300, 400))}
 

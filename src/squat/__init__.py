@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from squat.integer.lower import lower
     from squat.layers import Conv1d, Conv2d, Current, Flatten, Linear
     from squat.layers.checkpoint import checkpoint_over_time
+    from squat.layers.heads import Heads
     from squat.layers.residual import Residual
     from squat.layers.sequential import Sequential
     from squat.layers.tap import Membrane, Tap, tapped
@@ -69,6 +70,7 @@ _HOME = {
     "Conv1d": "squat.layers",
     "Conv2d": "squat.layers",
     "Flatten": "squat.layers",
+    "Heads": "squat.layers.heads",
     "Residual": "squat.layers.residual",
     "Tap": "squat.layers.tap",
     "tapped": "squat.layers.tap",
@@ -118,6 +120,7 @@ __all__ = [
     "FastSigmoid",
     "Fitted",
     "Flatten",
+    "Heads",
     "IntWeight",
     "LIFState",
     "LSTMState",

@@ -529,17 +529,6 @@ def test_sums_that_are_no_counts_are_refused(step, text):
         squat.from_snntorch(Loop(step), spikes(7, 3, 6))
 
 
-def two_heads(net, t, x, mem1, mem2):
-    spk1, mem1 = net.lif1(net.fc1(x), mem1)
-    spk2, mem2 = net.lif2(net.fc2(x), mem2)
-    return torch.stack([spk1, spk2]), mem1, mem2
-
-
-def test_two_heads_are_refused_with_the_way_out():
-    with pytest.raises(ValueError, match=r"reads lif1, on which lif2 does not build: two heads .* for each of them"):
-        squat.from_snntorch(Loop(two_heads), spikes(7, 3, 6))
-
-
 OPTIONS = [
     ({"graded_spikes_factor": 2.0}, "graded_spikes_factor other than 1: spikes are 0 or 1"),
     ({"learn_graded_spikes_factor": True}, "graded_spikes_factor other than 1"),

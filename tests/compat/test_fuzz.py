@@ -48,7 +48,7 @@ def check(seed):
         ours = converted(net)
         if isinstance(ours, str):
             assert not net.harmless, f"{seed}: {net.text} -> {ours}"
-            return "refused", False
+            return "refused", False, net.heads
         fired = False
         for other in (2, 3):
             for lif in net.lifs:
@@ -61,7 +61,7 @@ def check(seed):
             assert all(map(torch.equal, hidden, net.shown)), f"{seed}: {net.text}"
             assert torch.equal(found, expected), f"{seed}: {net.text}"
             fired |= bool(expected.any()) and not bool(expected.all())
-    return "converted", fired
+    return "converted", fired, net.heads
 
 
 def run(seeds):
@@ -73,7 +73,10 @@ def run(seeds):
           f"{time.process_time() - before:.0f} s")  # fmt: skip
     assert done["converted"] + done["refused"] == total
     assert min(done.values()) > 0.2 * total
-    assert counts["converted", True] > 0.8 * done["converted"]  # spikes to compare
+    fired = sum(count for key, count in counts.items() if key[:2] == ("converted", True))
+    assert fired > 0.8 * done["converted"]  # spikes to compare
+    several = {kind: sum(counts[kind, fired, heads] for fired in (False, True) for heads in (2, 3)) for kind in done}
+    assert min(several.values()) > 0.05 * total  # networks of several heads
 
 
 def test_500_random_forward_functions():

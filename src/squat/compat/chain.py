@@ -7,32 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from squat.compat.paths import Paths, Piece, in_words, is_join, unchanged
+from squat.compat.heads import forked, last_calls
+from squat.compat.outputs import mark_outputs
+from squat.compat.paths import Paths, in_words, is_join, unchanged
 from squat.compat.record import record
 from squat.compat.steps import by_step, check_states, links_of_steps
-from squat.compat.structure import Link, neurons_in, refusal, tensors_in
-from squat.compat.values import Call, Record, Value, held, memory
+from squat.compat.structure import Link, refusal, tensors_in
+from squat.compat.values import Call, Record, Value, memory
 
-READOUTS = {
-    *(
-        "stack",
-        "cat",
-        "concat",
-        "hstack",
-        "vstack",
-        "__setitem__",
-        "copy_",
-        "index_copy_",
-        "sum",
-        "mean",
-        "max",
-        "argmax",
-    ),
-    *("reshape", "view", "squeeze", "unsqueeze", "flatten", "softmax", "log_softmax", "cross_entropy", "mse_loss"),
-}
-"""Functions that collect, count or judge outputs; others would make another output of them."""
-SHAPES = {"reshape", "view", "squeeze", "unsqueeze", "flatten"}
-"""Functions that give outputs another shape."""
 DATA = "what it computes depends on the values of its input: branches on data cannot be converted"
 
 
@@ -72,13 +54,13 @@ class _Chain:
                 paths.to(call.inputs[0], call.link.name)
         check_states(self.steps)
         ends = self._ends()
-        trees = [paths.to(end, "its result")[0] for paths, end in zip(self.paths, ends, strict=True)]
+        trees = [forked([paths.to(end[t], "its result") for end in ends]) for t, paths in enumerate(self.paths)]
+        order = last_calls(trees[0])
+        ends.sort(key=lambda end: [call is end[0].maker for call in order].index(True))
         links = links_of_steps(trees)
         on_the_way = {call for tree in trees for piece in tree for call in piece.calls()}
         self._check_writes(on_the_way)
-        reads = self._reads(on_the_way)
-        self._check_all_used(trees, reads)
-        self._mark_outputs(links, ends, reads)
+        mark_outputs(self.ran, self.steps, links, ends, self._reads(on_the_way))
         return links
 
     def _check_escapes(self) -> None:
@@ -105,15 +87,40 @@ class _Chain:
                     raise refusal(f"{value.maker.link.name} feeds back into the first layer, {step[0].link.name}")
                 waiting += value.maker.inputs
 
-    def _ends(self) -> list[Value]:
-        """What the network gives at each step: the output of the last layer, or its sum with a branch."""
-        ends = [step[-1].outputs[0] for step in self.steps]
+    def _ends(self) -> list[list[Value]]:
+        """What the network gives, by head and step, where no layer follows; refuses an end that nothing reads."""
+        ends, at = list[list[Value]](), len(self.steps[0]) - 1
+        while True:
+            ends.insert(0, self._end(at))
+            trees = [[paths.to(end[t], "its result")[0] for end in ends] for t, paths in enumerate(self.paths)]
+            used = {call for tree in trees for path in tree for piece in path for call in piece.calls()}
+            unused = [k for k, call in enumerate(self.steps[0]) if call not in used]
+            if not unused:
+                return ends
+            at = unused[-1]
+            self._check_head(at, self._reads(used))
+
+    def _end(self, at: int) -> list[Value]:
+        """What a layer gives at each step, or its sum with a branch."""
+        ends = [step[at].outputs[0] for step in self.steps]
         joins = [call for call in self.ran.calls if not call.is_layer and is_join(call)]
         while True:
             grown = [_grown(joins, paths, end) for paths, end in zip(self.paths, ends, strict=True)]
             if any(end is None for end in grown):
                 return ends
             ends = [end for end in grown if end is not None]
+
+    def _check_head(self, at: int, reads: list[tuple[str, Value]]) -> None:
+        call = self.steps[0][at]
+        name, following = call.link.name, self.steps[0][at + 1].link.name
+        given = unchanged(call.outputs[0], layers=True)
+        if all(value is not given and value.maker is not call for _, value in reads):
+            raise refusal(
+                f"{following} takes no output of {name}, the layer that runs before it, and nothing else does; remove "
+                "it"
+            )
+        if len(self.steps) > 1 and self.steps[1][at] is call:
+            raise refusal(f"its result reads {name}, which runs once before the loop; move it into the loop")
 
     def _check_writes(self, on_the_way: set[Call]) -> None:
         """No write in place touches what a layer gave, unless it is a sum that is converted."""
@@ -143,94 +150,6 @@ class _Chain:
         ]
         reads += [("its result", value) for value in self.ran.results]
         return [(where, unchanged(value, layers=True)) for where, value in reads if value.from_layer]
-
-    def _check_all_used(self, trees: list[list[Piece]], reads: list[tuple[str, Value]]) -> None:
-        used = [call for piece in trees[0] for call in piece.calls()]
-        unused = [call for call in self.steps[0] if call not in used]
-        if not unused:
-            return
-        name, last = unused[-1].link.name, self.steps[0][-1].link.name
-        if any(value.maker is unused[-1] for _, value in reads):
-            raise refusal(
-                f"its result reads {name}, on which {last} does not build: two heads cannot be converted; convert a "
-                "network for each of them, with the layers before it"
-            )
-        following = self.steps[0][self.steps[0].index(unused[-1]) + 1].link.name
-        raise refusal(
-            f"{following} takes no output of {name}, the layer that runs before it, and nothing else does; remove it"
-        )
-
-    def _mark_outputs(self, links: list[Link], ends: list[Value], reads: list[tuple[str, Value]]) -> None:
-        """Whether spikes or the membrane of the last layer are read; nothing else may be."""
-        main = {unchanged(end, layers=True) for end in ends}
-        self._check_readouts(main, links[-1].name)
-        last = {end.maker for end in ends}
-        layers = {call for step in self.steps for call in step}
-        membranes, tapped = False, set[str]()
-        for where, value in reads:
-            if value in main or value.maker not in layers:
-                continue
-            if value is value.maker.outputs[0] and value.maker.before and value.maker not in last:
-                tapped.add(value.maker.link.name)
-                continue
-            if value.maker in last and value is value.maker.after.get("mem"):
-                membranes = True
-                continue
-            raise refusal(
-                f"{where} reads {value.maker.link.name}, but only the last layer, {links[-1].name}, and spikes of "
-                "hidden layers can be outputs, not currents or hidden states"
-            )
-        for link in neurons_in(links):
-            link.tapped = link.name in tapped
-        read = {value for _, value in reads}
-        if membranes and not read & main:
-            links[-1].membrane_only = True
-            links[-1].outputs = [held(step[-1].after["mem"]) for step in self.steps]
-        elif self.ran.results:
-            self._check_steps([unchanged(end, layers=True) in read for end in ends], links[-1].name)
-
-    def _check_steps(self, read: list[bool], last: str) -> None:
-        """Results read all steps, or the last ones."""
-        if not read[-1] or read != sorted(read):
-            listed = ", ".join(str(t) for t, each in enumerate(read) if each) or "none"
-            raise refusal(f"its result reads {last} in some of {len(read)} steps ({listed}); expected all, or the last")
-
-    def _check_readouts(self, main: set[Value], last: str) -> None:
-        """What is collected is what the last layer gives: a scaled or masked output would not be the converted one."""
-        main = set(main)
-        for call in self.ran.calls:
-            read = [value for value in call.inputs if unchanged(value, layers=True) in main]
-            if read and call.link.name in SHAPES:
-                main |= set(call.outputs)
-                continue
-            others = [value for value in call.inputs if value not in read]
-            counts = is_join(call) and len(others) == 1 and _counts(others[0], main)
-            plain = call.is_layer or call.keeps or counts or call.link.name in READOUTS
-            if read and not plain and any(value.from_layer for value in call.outputs):
-                raise refusal(
-                    f"{in_words(call)} makes another output of what {last} gives at each step; take it out, and apply "
-                    "it to the result of the converted network"
-                )
-
-
-def _counts(value: Value, main: set[Value]) -> bool:
-    """Whether it is zero, or a sum over earlier steps that started so."""
-    waiting, seen = [value], set[Value]()
-    while waiting:
-        value = waiting.pop()
-        if value in main or value in seen:
-            continue
-        seen.add(value)
-        if value.from_layer and value.maker is not None and not value.maker.is_layer:
-            waiting += value.maker.inputs
-        elif value.from_layer or value.from_input or not _starts_at_zero(value):
-            return False
-    return True
-
-
-def _starts_at_zero(value: Value) -> bool:
-    made = "" if value.maker is None else value.maker.link.name
-    return made in ("zeros", "zeros_like", "new_zeros") or not bool(value.tensor.any())
 
 
 def _grown(joins: list[Call], paths: Paths, end: Value) -> Value | None:

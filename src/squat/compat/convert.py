@@ -15,7 +15,8 @@ from squat.compat.builder import Builder
 from squat.compat.chain import trace
 from squat.compat.record import undisturbed
 from squat.compat.replay import check_equal
-from squat.compat.structure import Link, NotConverted, key_of, layers_of, read_sequential, refusal
+from squat.compat.structure import FORK, Link, NotConverted, ends_of, key_of, layers_of, read_sequential, refusal
+from squat.layers.heads import Heads
 from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
 from squat.layers.tap import Membrane, Tap
@@ -39,7 +40,8 @@ def from_snntorch(
     Converted are chains: an `nn.Sequential`, or a module that runs its layers one after the other, also in a loop over
     time. Such a module is run once on `example`, with its forward hooks watched. What it does before the first layer
     (encoding) and after the last (a readout, counts) stays with you: the result takes `[T, B, ...]` and gives what the
-    last layer gives at each step, spikes, or the membrane where only that is read and nothing resets it.
+    last layer gives at each step, spikes, or the membrane where only that is read. Where a network has several heads,
+    the result ends in `Heads`, whose `split` cuts its outputs apart.
 
     Args:
         net: the network; it is not changed.
@@ -172,6 +174,18 @@ def _residual(build: Builder, link: Link) -> None:
     build.input_max += inner.follows_spikes()
 
 
+def _heads(build: Builder, link: Link) -> None:
+    """A chain for each head, all behind the same layers."""
+    shapes = {end.outputs[0].shape[2:] for end in ends_of(build.links[-1:])}
+    if len(shapes) > 1:
+        listed = ", ".join(f"{end.name} {list(end.outputs[0].shape[1:])}" for end in ends_of(build.links[-1:]))
+        raise ValueError(f"they give steps that do not fit side by side ({listed}); flatten them in the network")
+    heads = [_layers(replace(build, links=head, layers=[])) for head in link.branches]
+    if not all(heads):
+        raise ValueError("one of them holds nothing but nn.Identity; return what that is given")
+    build.layers.append(Heads(*(Sequential(*head) for head in heads)))
+
+
 def _convert(build: Builder, link: Link) -> None:
     if link.key not in CONVERTERS:
         known = ", ".join(key for key in CONVERTERS if not key.startswith("structure."))
@@ -186,5 +200,5 @@ def _convert(build: Builder, link: Link) -> None:
 
 
 CONVERTERS = {
-    **layers.CONVERTERS, **neurons.CONVERTERS, **synaptic.CONVERTERS, "structure.Residual": _residual
+    **layers.CONVERTERS, **neurons.CONVERTERS, **synaptic.CONVERTERS, "structure.Residual": _residual, FORK: _heads
 }  # fmt: skip

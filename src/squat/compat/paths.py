@@ -14,7 +14,7 @@ WRITES = {"__setitem__": "an assignment by index", "data": "an assignment to .da
 
 @dataclass
 class Piece:
-    """One layer or function on the way, or an addition with its two branches."""
+    """One layer or function on the way, an addition with its two branches, or a fork with its heads."""
 
     call: Call
     branches: list[list[Piece]] = field(default_factory=list)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from squat.compat.paths import Piece, in_words, unchanged
-from squat.compat.structure import Link, refusal
+from squat.compat.structure import FORK, Link, refusal
 from squat.compat.values import SHAPED, Call, Value, held
 
 
@@ -93,12 +93,12 @@ def links_of_steps(trees: Sequence[list[Piece]]) -> list[Link]:
 def _link(pieces: tuple[Piece, ...]) -> Link:
     call = pieces[0].call
     if pieces[0].branches:
-        branches = [links_of_steps([piece.branches[which] for piece in pieces]) for which in (0, 1)]
-        link = Link(call.link.name, "structure.Residual", branches=branches)
+        branches = [links_of_steps(branch) for branch in zip(*(piece.branches for piece in pieces), strict=True)]
+        link = Link(call.link.name, FORK if call.link.key == FORK else "structure.Residual", branches=branches)
     else:
         arguments = ((), {}) if call.is_layer else (call.args[1:], call.kwargs)
         link = Link(call.link.name, call.link.key, call.link.module, arguments)
         link.inputs = [held(piece.call.inputs[0]) for piece in pieces]
         link.membranes = [held(piece.call.after["mem"]) for piece in pieces if "mem" in call.after]
-    link.outputs = [held(piece.call.outputs[0]) for piece in pieces]
+    link.outputs = [held(value) for piece in pieces for value in piece.call.outputs[:1]]
     return link

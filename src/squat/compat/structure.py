@@ -1,8 +1,9 @@
 """In which order a network of snnTorch runs its layers: read off an `nn.Sequential`, or traced through a time loop.
 
 A trace (`record.py`) runs the network on an example. Accepted is (`chain.py`) that in each step all layers run once, on
-what the layer before it gave, or on the sum of two branches, from states that it gave itself in the step before. What
-comes before the first layer (encoding) and after the last one (a readout) is not converted, but may be anything.
+what the layer before it gave, or on the sum of two branches, from states that it gave itself in the step before; the
+chain may part into several heads. What comes before the first layer (encoding) and after the last one (a readout) is
+not converted, but may be anything.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ NOTHING = {
     *("positive", "view_as", "reshape_as", "expand_as", "__deepcopy__"),
 }
 """Functions that leave values alone, unless shape or dtype come out changed."""
+FORK = "structure.Heads"
+"""The key of the link in which a network ends that has several heads."""
 LIBRARIES = ("snntorch", "torch", "brevitas")
 """Packages whose modules are layers, whatever they are made of."""
 
@@ -41,7 +44,7 @@ class Link:
         membrane_only: the network uses the membrane of this last layer, not its spikes.
         membranes: of a neuron, its membrane at each step.
         tapped: the network shows the spikes of this hidden layer.
-        branches: of a sum, the two chains whose results are added.
+        branches: of a sum, the two chains whose results are added; of a fork (`FORK`), the chain of each head.
     """
 
     name: str
@@ -122,6 +125,12 @@ def neurons_in(links: list[Link]) -> list[Link]:
         found += [inner for branch in link.branches for inner in neurons_in(branch)]
         found += [link] if link.key.startswith("snntorch.") else []
     return found
+
+
+def ends_of(links: list[Link]) -> list[Link]:
+    """The last link of a chain, or of each of its heads."""
+    last = links[-1]
+    return [end for head in last.branches for end in ends_of(head)] if last.key == FORK else [last]
 
 
 class NotConverted(ValueError):

@@ -24,6 +24,7 @@ from squat.integer.parts import Layer, Readout, Shape
 from squat.integer.pools import POOLS, Pool
 from squat.integer.readouts import lower_readout, wanted_layer
 from squat.layers import Conv2d, Dropout, Flatten, Linear, SumPool2d, Unflatten
+from squat.layers.heads import Heads
 from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
 from squat.layers.tap import Membrane, Tap
@@ -32,6 +33,10 @@ from squat.neurons import RLIF, SpikingLSTM
 from squat.neurons.base import Neuron
 
 MEMBRANE = "gives membranes of neurons, whose spikes alone a machine gives; lower them without the Membrane, or use LI"
+HEADS = (
+    "ends in several heads, where a machine has one end; lower a network for each, for the first "
+    "squat.Sequential(*net.layers[:-1], *net[-1].heads[0].layers)"
+)
 USE_KNOWN = (
     "lowered are Linear, Conv2d, Conv1d, pools, Flatten, Unflatten, Dropout, Residual, and all neurons but SpikingLSTM"
 )
@@ -145,6 +150,9 @@ class _Walk:
                 pass  # which do nothing in use
             elif isinstance(module, Membrane):
                 self._object(MEMBRANE)
+                self.shape = None
+            elif isinstance(module, Heads):
+                self._object(HEADS)
                 self.shape = None
             elif isinstance(module, Flatten):
                 self.shape = self.shape and (math.prod(self.shape),)

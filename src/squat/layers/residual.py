@@ -57,7 +57,7 @@ class Residual(OnScreen, nn.Module):
             )
         self.shortcut = shortcut
 
-    def forward(self, x: Tensor, state: tuple[Any, ...] | None = None) -> tuple[Tensor, tuple[Any, ...]]:
+    def forward(self, x: Tensor | Current, state: tuple[Any, ...] | None = None) -> tuple[Tensor, tuple[Any, ...]]:
         """The sum `[T, B, ...]`, and the states of the body.
 
         Args:
@@ -65,7 +65,7 @@ class Residual(OnScreen, nn.Module):
             state: what an earlier call returned, to continue a sequence.
         """
         grown, state = self.body(x, state)
-        grown, kept = _dense(grown), x if self.shortcut is None else _dense(self.shortcut(x))
+        grown, kept = _dense(grown), _dense(x if self.shortcut is None else self.shortcut(x))
         if grown.shape != kept.shape:
             raise ValueError(
                 f"x: the body gives {tuple(grown.shape)}, the shortcut {tuple(kept.shape)}; expected equal shapes: "

@@ -58,11 +58,11 @@ class Sequential(OnScreen, nn.Module):
     def __getitem__(self, index: int) -> nn.Module:
         return self.layers[index]
 
-    def forward(self, x: Tensor, states: States | None = None) -> tuple[Tensor | Current, States]:
+    def forward(self, x: Tensor | Current, states: States | None = None) -> tuple[Tensor | Current, States]:
         """Run the sequence through all layers.
 
         Args:
-            x: `[T, B, ...]`, float, or uint8 for counts and pixels; finite.
+            x: `[T, B, ...]`, float, or uint8 for counts and pixels; finite. Within another network a `Current` too.
             states: the tuple that an earlier call returned, to continue a sequence.
 
         Returns:
@@ -75,7 +75,8 @@ class Sequential(OnScreen, nn.Module):
         """
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             self.__dict__.pop("_kept_stream", None)
-        out: Any = checked_input(x, getattr(self.layers[0], "checks_input", False))
+        checked_later = getattr(self.layers[0], "checks_input", False)
+        out: Any = x if isinstance(x, Current) else checked_input(x, checked_later)
         if states is None:
             states = (None,) * len(self.layers)
         if len(states) != len(self.layers):

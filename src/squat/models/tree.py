@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from squat.layers import MODULES
+from squat.layers.heads import Heads
 from squat.layers.residual import Residual
 from squat.layers.sequential import Sequential
 from squat.layers.tap import Membrane, Tap
@@ -19,7 +20,9 @@ from squat.neurons.base import decode_config
 MAX_DEPTH = 8
 KNOWN: dict[str, type[nn.Module]] = {**MODULES, "Tap": Tap, **NEURONS}
 """What a file may name, beside `CONTAINERS`, by class name."""
-CONTAINERS = ("Network", "Sequential", "Residual", "Membrane")
+LISTS: dict[Any, tuple[type[nn.Module], str]] = {"Sequential": (Sequential, "layers"), "Heads": (Heads, "heads")}
+"""Containers of modules in a row, and where they hold them."""
+CONTAINERS = ("Network", "Sequential", "Residual", "Heads", "Membrane")
 
 
 def describe(net: nn.Module) -> dict[str, Any]:
@@ -36,8 +39,9 @@ def describe(net: nn.Module) -> dict[str, Any]:
     name = type(net).__name__
     if isinstance(net, Network):
         return {"class": "Network", "readout": net.readout.to_json(), "layers": describe(net.layers)}
-    if isinstance(net, Sequential):
-        return {"class": "Sequential", "layers": [describe(layer) for layer in net.layers]}
+    for container, (kind, part) in LISTS.items():
+        if isinstance(net, kind):
+            return {"class": container, part: [describe(child) for child in getattr(net, part)]}
     if isinstance(net, Residual):
         shortcut = None if net.shortcut is None else describe(net.shortcut)
         return {"class": "Residual", "body": describe(net.body), "shortcut": shortcut}
@@ -69,13 +73,12 @@ def _build(tree: Any, tensors: Mapping[str, Tensor], prefix: str, depth: int) ->
     if name == "Network":
         layers = _build(tree.get("layers"), tensors, prefix + "layers.", depth - 1)
         return Network(layers, readout_from_json(tree.get("readout") or {}))  # type: ignore[arg-type]
-    if name == "Sequential":
-        children = tree.get("layers")
+    if name in LISTS:
+        kind, part = LISTS[name]
+        children = tree.get(part)
         if not isinstance(children, list):
-            raise ValueError("the description of a Sequential has no layers")
-        return Sequential(
-            *(_build(child, tensors, f"{prefix}layers.{i}.", depth - 1) for i, child in enumerate(children))
-        )
+            raise ValueError(f"the description of a {name} has no {part}")
+        return kind(*(_build(child, tensors, f"{prefix}{part}.{i}.", depth - 1) for i, child in enumerate(children)))
     if name == "Residual":
         body, shortcut = tree.get("body"), tree.get("shortcut")
         return Residual(
