@@ -70,6 +70,7 @@ def test_what_is_taken_over_and_overridden_is_said(squat, own_events, on_events)
         "overridden": {"steps": 8},
         "foreign": {},
         "missing": {},
+        "fixed_by": "training",
     }
     document, said = result(squat, "run", on_events, *options(steps=9))  # without --data they are not forgotten either
     assert document["data_options"]["overridden"] == {"steps": 8}
@@ -118,6 +119,33 @@ def test_what_the_data_cannot_take_and_what_is_not_known_is_said(squat, own_data
     document, said = result(squat, "run", bare, "--data", own_events)
     assert "by default, since the network file does not say those of the training: bin_ms=10, steps=100\n" in said
     assert document["data_options"]["missing"] == {"bin_ms": 10.0, "steps": 100}
+
+
+def test_a_network_without_a_run_keeps_the_binning_of_its_calibration(squat, own_events, on_events, tmp_path):
+    floats = package.load(on_events / "network.safetensors")
+    package.dequantize_(floats)
+    bare, quantized, machine = (tmp_path / f"{name}.safetensors" for name in ("bare", "quantized", "machine"))
+    package.save(floats, bare)
+    words = ("--data", own_events, *options(bin_ms=13, steps=8), "--weights", "4", "--states", "anchored:4")
+    result(squat, "calibrate", bare, *words, "--out", quantized)
+    result(squat, "lower", quantized, machine)
+    for verb in (("run", quantized), ("check", quantized), ("inspect", machine)):
+        document, said = result(squat, *verb, "--data", own_events)
+        assert "data options of the calibration: bin_ms=13, steps=8\n" in said
+        assert (document["coverage"]["bin_ms"], document["coverage"]["steps"]) == (13, 8)
+        assert document["data_options"]["fixed_by"] == "calibration"
+
+
+def test_obstacles_are_reported_with_the_data(squat, own_events, on_events, tmp_path):
+    floats = package.load(on_events / "network.safetensors")
+    package.dequantize_(floats)
+    package.save(floats, tmp_path / "floats.safetensors")
+    done = squat("check", tmp_path / "floats.safetensors", "--data", own_events, *options(bin_ms=13), "--json")
+    document = json.loads(done.stdout)
+    assert (done.exit_code, document["equal"], len(document["obstacles"]) > 0) == (1, False, True)
+    assert document["data_options"]["given"] == {"bin_ms": 13}
+    assert document["coverage"]["bin_ms"] == 13
+    assert len(document["notes"]) == 1
 
 
 def test_options_without_data_are_refused(squat, on_events, tmp_path):

@@ -86,6 +86,8 @@ def calibrate(
             comparison = compare(network, quantized, watched, batches=batches, batch_size=batch_size)
     out.parent.mkdir(parents=True, exist_ok=True)
     metadata["calibration"] = {"data": chosen.config.to_json(), **report.to_json()}
+    if "run" not in metadata:  # nothing else says how inputs are made
+        metadata["data_options"] = dict(dataset.options)
     save(quantized, out, metadata, overwrite=overwrite)
     if picture is not None and comparison is not None:
         comparison.save_picture(picture)

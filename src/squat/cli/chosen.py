@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,12 @@ class Origin:
     """Where the options of the data come from.
 
     Args:
-        training: those taken over from the training.
+        training: those taken over from the training, or from the calibration of a network without one.
         given: those given on the command line.
         overridden: values of the training that they replace.
         foreign: values of the training that these data have no option for, and do not have anyway.
         missing: what the file does not say of the training; the loader's default holds.
+        fixed_by: "training" or "calibration".
     """
 
     training: dict[str, Any] = field(default_factory=dict)
@@ -34,13 +35,14 @@ class Origin:
     overridden: dict[str, Any] = field(default_factory=dict)
     foreign: dict[str, Any] = field(default_factory=dict)
     missing: dict[str, Any] = field(default_factory=dict)
+    fixed_by: str = "training"
 
     def __str__(self) -> str:
         changed = {key: f"{old} (now {self.given[key]})" for key, old in self.overridden.items()}
         parts = {
-            "of the training": self.training,
+            f"of the {self.fixed_by}": self.training,
             "overridden": changed,
-            "of the training, which these data do not take": self.foreign,
+            f"of the {self.fixed_by}, which these data do not take": self.foreign,
             "by default, since the network file does not say those of the training": self.missing,
         }
         return "; ".join(f"{text}: {_pairs(values)}" for text, values in parts.items() if values)
@@ -117,7 +119,9 @@ def choose(name: str | None, words: list[str] | None, metadata: dict[str, Any], 
     kept = {key: value for key, value in trained.items() if key in accepted and key not in given}
     config = DataConfig(source, {**kept, **given})
     dataset = load(config.name, **config.arguments)
-    chosen = Chosen(dataset, config, _origin(dataset, {**trained, **_other_scale(metadata, dataset)}, kept, given))
+    origin = _origin(dataset, {**trained, **_other_scale(metadata, dataset)}, kept, given)
+    calibrated = "run" not in metadata and "data_options" in metadata
+    chosen = Chosen(dataset, config, replace(origin, fixed_by="calibration") if calibrated else origin)
     chosen.say()
     return chosen
 
@@ -148,24 +152,23 @@ def _wanted(name: str | None, metadata: dict[str, Any]) -> tuple[str, dict[str, 
     if config is None:
         if name is None:
             raise ValueError("--data is missing: the network file does not say which data it was trained on")
-        return name, {}
+        return name, fixed
     return (config.name, {**fixed, **config.arguments}) if _same(name, config.name) else (str(name), fixed)
 
 
 def _of_training(metadata: dict[str, Any]) -> tuple[DataConfig | None, dict[str, Any]]:
     """What a network was trained on, None if its file does not say, and the options that fix what an input means.
 
-    Files of before do not hold the options that were defaults.
+    Files of before do not hold the options that were defaults; of a network without a run they are those that it was
+    calibrated with.
     """
     from squat.data import INPUT_OPTIONS
     from squat.models.serial import as_object
     from squat.train import DataConfig
 
     run = as_object("run", metadata.get("run", {}))
-    if "data" not in run:
-        return None, {}
-    config = DataConfig.from_json(run["data"])
-    stored = as_object("data_options", metadata.get("data_options", config.arguments))
+    config = DataConfig.from_json(run["data"]) if "data" in run else None
+    stored = as_object("data_options", metadata.get("data_options", config.arguments if config else {}))
     return config, {key: stored[key] for key in INPUT_OPTIONS if key in stored}
 
 

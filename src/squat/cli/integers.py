@@ -55,7 +55,7 @@ def check(
 
     found = obstacles(network, shape)
     if found:
-        _print_obstacles(found, _float_rule(network, shape, found), as_json)
+        _print_obstacles(found, _float_rule(network, shape, found), described(chosen), as_json)
         raise typer.Exit(1)
     machine = lower(network, shape)
     document: dict[str, Any] = {"obstacles": [], "certificate": None, "counterexample": None, "comparison": None}
@@ -146,9 +146,10 @@ def _float_rule(network: Any, shape: tuple[int, ...] | None, found: list[str]) -
     return differing_cuts(network, shape)
 
 
-def _print_obstacles(found: list[str], cuts: list[Any], as_json: bool) -> None:
+def _print_obstacles(found: list[str], cuts: list[Any], data: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        output.print_json({"equal": False, "obstacles": found, "differing_cuts": [asdict(layer) for layer in cuts]})
+        differing = [asdict(layer) for layer in cuts]
+        output.print_json({"equal": False, "obstacles": found, "differing_cuts": differing, **data})
         return
     typer.echo("this network cannot be lowered:")
     for sentence in (*found, *cuts):

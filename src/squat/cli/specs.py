@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from squat.quant.weight import IntWeight
 
 FLOAT = "float"
+MOST_SEEDS = 1000
+"""A larger number is taken for a seed that stands alone."""
 
 
 def state_spec(text: str) -> StateSpec | None:
@@ -99,13 +101,19 @@ def seeds(text: str) -> tuple[int, ...]:
     """Seeds: a single integer is their number, several are the seeds themselves.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: for anything else, and for none.
 
     Example:
         >>> seeds("3"), seeds("7,9")
         ((0, 1, 2), (7, 9))
     """
-    values = integers("--seeds", text)
+    words = [word.strip() for word in text.split(",")]
+    values = tuple(int(word) for word in words if word.isascii() and word.isdigit())
+    if len(values) < len(words) or (len(values) == 1 and not 1 <= values[0] <= MOST_SEEDS):
+        raise ValueError(
+            f"--seeds {text!r}: expected their number, 1 to {MOST_SEEDS}, for example 3, or two or more seeds "
+            "themselves, each at least 0, for example 7,9"
+        )
     return tuple(range(values[0])) if len(values) == 1 else values
 
 
