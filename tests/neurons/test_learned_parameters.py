@@ -36,6 +36,18 @@ def test_a_learned_threshold_is_positive_whatever_is_learned(moved, start):
     assert neuron.threshold.item() == start
 
 
+@pytest.mark.parametrize("moved", [-20.0, 20.0])
+def test_a_threshold_beyond_its_limit_comes_back_and_goes_no_further(moved):
+    neuron = squat.LIF(threshold=0.5, learn_threshold=True)
+    with torch.no_grad():
+        neuron.log_threshold.fill_(moved)
+    for inward in (True, False):
+        neuron.log_threshold.grad = None
+        (neuron.threshold * math.copysign(1.0, moved if inward else -moved)).backward()
+        step = -float(neuron.log_threshold.grad)
+        assert step * moved < 0 if inward else step == 0
+
+
 @pytest.mark.parametrize("name", NEURONS)
 @pytest.mark.parametrize("rate", [1e3, -1e3, math.inf])
 def test_no_step_ends_a_run(name, rate):

@@ -49,13 +49,19 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
+    """The derivative; beyond a limit only what leads back inside, so that a step too far is not for ever."""
     log_ratio, theta = ctx.saved_tensors
-    return None, grad * theta * (log_ratio.abs() <= LOG_LIMIT)
+    slope = grad * theta
+    outward = ((log_ratio > LOG_LIMIT) & (slope < 0)) | ((log_ratio < -LOG_LIMIT) & (slope > 0))
+    return None, slope.masked_fill(outward, 0.0)
 
 
 @operator(
     "(Tensor start, Tensor log_ratio) -> Tensor", lambda start, _: torch.empty_like(start), (_save, _differentiate)
 )
-def learned_threshold(start: Tensor, log_ratio: Tensor) -> Tensor:
+def _learned_threshold(start: Tensor, log_ratio: Tensor) -> Tensor:
     """The threshold in force. One operator where code is traced: `exp` must not be compiled another way."""
     return start * log_ratio.clamp(-LOG_LIMIT, LOG_LIMIT).exp()
+
+
+learned_threshold = _learned_threshold.registered  # in eager code too, for its gradient
