@@ -7,7 +7,7 @@ import torch
 
 import squat
 from squat.ptq import RANGE_RULES, StreamingHistogram, calibrate, fit_limits, fit_shape, quantization_error
-from squat.ptq.ranges import RangeOptions, fitted
+from squat.ptq.ranges import TAKES, RangeOptions, check_taken, fitted
 
 FAMILIES = (squat.Uniform, squat.ThresholdCentered, squat.ZeroCentered, squat.Anchored)
 
@@ -120,6 +120,32 @@ def test_what_a_rule_cannot_do_is_said():
         RangeOptions(percentile=50.0)
     with pytest.raises(TypeError, match="near_threshold='much': expected a finite number >= 0"):
         RangeOptions(near_threshold="much")
+
+
+OPTIONS = {"percentile": 70.0, "near_threshold": 1e4, "clip": 70.0}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("rule", RANGE_RULES)
+def test_a_rule_takes_the_options_that_change_its_levels_and_no_other(rule, option):
+    spec, given = squat.ThresholdCentered(4), RangeOptions(**{option: OPTIONS[option]})
+    plain, changed = (fitted(rule, spec, _histogram(), 1.0, options) for options in (RangeOptions(), given))
+    assert (plain != changed) == (option in TAKES[rule])
+    if option in TAKES[rule]:
+        check_taken(rule, given, spec)
+        return
+    with pytest.raises(
+        ValueError, match=rf"{option}=\d+\.0 does nothing with state_range='{rule}': expected state_range='"
+    ):
+        check_taken(rule, given, spec)
+
+
+@pytest.mark.parametrize("options", [{"state_range": "mse"}, *({name: value} for name, value in OPTIONS.items())])
+def test_what_is_for_states_is_refused_without_them(options):
+    net, data = squat.Sequential(squat.Linear(3, 4), squat.LIF(0.9)), [torch.ones(5, 2, 3)]
+    name = next(iter(options))
+    with pytest.raises(ValueError, match=f"^{name}=.* does nothing with states=None: expected a state spec"):
+        calibrate(net, data, weights=squat.IntWeight(4), **options)
 
 
 def test_calibrate_names_the_layer_whose_levels_cannot_be_found():

@@ -27,12 +27,12 @@ def calibrate(
         str,
         typer.Option("--range", help="published, calibrated, max, percentile, mse, mse_base or lloyd_max levels."),
     ] = "published",
-    percentile: Annotated[float, typer.Option(help="For --range percentile.")] = 99.9,
+    percentile: Annotated[float | None, typer.Option(help="For --range percentile; by default 99.9.")] = None,
     near_threshold: Annotated[
         float, typer.Option(help="How much more an error at the threshold counts, for the rules that minimise one.")
     ] = 0.0,
     clip: Annotated[
-        float, typer.Option(help="Membranes beyond this percentile, at both ends, count as at it; for every rule.")
+        float, typer.Option(help="Membranes beyond this percentile, at both ends, count as at it; not for published.")
     ] = 100.0,
     bias_correction: Annotated[
         bool, typer.Option("--bias-correction", help="Shift mean currents back to those of the float network.")

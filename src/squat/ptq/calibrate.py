@@ -13,7 +13,7 @@ from squat.models.network import Network
 from squat.ptq.batches import CalibrationBatches
 from squat.ptq.bias import correct_biases
 from squat.ptq.observe import LayerObservation, layers_of, neurons_of, observe
-from squat.ptq.ranges import RANGE_RULES, RangeOptions, fitted
+from squat.ptq.ranges import RANGE_RULES, RangeOptions, check_taken, fitted
 from squat.ptq.report import CalibrationReport, StateReport
 from squat.ptq.states import MEMBRANE, StateSlot, follows_membrane, set_spec, slots_of
 from squat.ptq.weights import quantize_weights
@@ -32,7 +32,7 @@ def calibrate(
     weights: IntWeight | None = None,
     states: StateSpec | None = None,
     state_range: str = "published",
-    percentile: float = 99.9,
+    percentile: float | None = None,
     near_threshold: float = 0.0,
     clip: float = 100.0,
     bias_correction: bool = False,
@@ -59,11 +59,12 @@ def calibrate(
         weights: spec for every layer with weights, scale "mse" or "max"; None leaves the weights as they are.
         states: spec for every layer of neurons; None leaves the states as they are.
         state_range: one of the rules above.
-        percentile: for the rule of that name, in (50, 100].
+        percentile: for the rule of that name, in (50, 100], None for its 99.9.
         near_threshold: how much more an error at the threshold counts, where it decides about a spike, >= 0; for the
             rules that minimise an error (see `quantization_error`).
-        clip: in (50, 100]; membranes beyond the percentiles `100 - clip` and `clip` count as at them. What lies far
-            below the threshold has a large error and little to say about spikes, so error rules can gain from it.
+        clip: in (50, 100]; membranes beyond the percentiles `100 - clip` and `clip` count as at them, for every rule
+            but `published`. What lies far below the threshold has a large error and little to say about spikes, so
+            error rules can gain from it.
         bias_correction: shift the mean current of each neuron back to that of the float network, where its layer has
             a bias (see `squat.ptq.bias`).
         batches: number of batches at most.
@@ -74,8 +75,9 @@ def calibrate(
 
     Raises:
         TypeError: for arguments of the wrong type.
-        ValueError: if there is nothing to quantize, what gets a spec has one already, the weight scale is "learned",
-            the data are empty or not finite, or a scheme has no level set of the kind that the rule asks for.
+        ValueError: if there is nothing to quantize, an option does nothing with this rule or without `states`, what
+            gets a spec has one already, the weight scale is "learned", the data are empty or not finite, or a scheme
+            has no level set of the kind that the rule asks for.
 
     Source: arXiv 2404.19668 compares training with quantized states to post-training quantization.
 
@@ -90,6 +92,7 @@ def calibrate(
     options = RangeOptions(percentile, near_threshold, clip)
     check_type("bias_correction", bias_correction, bool, "True or False")
     _check_specs(net, weights, states, state_range)
+    check_taken(state_range, options, states)
     walk = CalibrationBatches(data, batches, batch_size)
     before, samples = observe(copy.deepcopy(net).eval(), walk, membranes=False)
     quantized = copy.deepcopy(net).eval()
