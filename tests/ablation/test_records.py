@@ -6,9 +6,11 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from ablation_fakes import TOOLS, small_config
-from squat.ablation import Options, run
-from squat.ablation.records import versions, without_times
+from squat.ablation import AblationConfig, Options, run
+from squat.ablation.records import Folder, claim_folder, config_in, versions, without_times
 from squat.ablation.report import state_of
 from squat.ablation.results import Results
 from squat.kernels.sources import source_hash
@@ -32,6 +34,23 @@ def test_the_hash_of_the_source_tells_code_apart(tmp_path: Path) -> None:
     assert versions()["source"] == source_hash()
     one, other = ({"seconds": 1.0, "versions": {"source": name}} for name in (first, second))
     assert without_times(one) != without_times(other)
+
+
+def test_the_file_of_a_results_folder_holds_its_config(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    config = small_config(seeds=(0,))
+    claim_folder(folder, "ablation", config.to_json())
+    document = json.loads(folder.config.read_text())
+    assert AblationConfig.from_json(config_in(document)) == config
+    assert config_in(config.to_json()) == config.to_json()
+    with pytest.raises(
+        ValueError, match=r"choose another folder, or continue it: squat ablate --config .*ablation.json"
+    ):
+        claim_folder(folder, "ablation", small_config(seeds=(1,)).to_json())
+    for change in ({"kind": "tune"}, {"version": 99}, {"config": None}):
+        changed = {key: value for key, value in {**document, **change}.items() if value is not None}
+        with pytest.raises(ValueError, match="expected an ablation config, or the ablation.json of an ablation"):
+            config_in(changed)
 
 
 def test_records_without_the_hash_are_continued(tmp_path: Path) -> None:

@@ -211,8 +211,8 @@ def test_training_and_ablation_say_what_is_cut(squat, own_events, tmp_path):
     assert note in said
     # A config keeps its binning for other data of the user's.
     copied = shutil.copy(own_events, tmp_path / "copied.h5")
-    config = json.loads((tmp_path / "ablation" / "ablation.json").read_text())["config"]
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    words = ("--config", tmp_path / "config.json", "--data", copied, "--jobs", "1")
-    _, said = result(squat, "ablate", *words, "--folder", tmp_path / "other")
+    words = ("--config", tmp_path / "ablation" / "ablation.json", "--jobs", "1")
+    _, said = result(squat, "ablate", *words, "--data", copied, "--folder", tmp_path / "other")
     assert note in said
+    again, _ = result(squat, "ablate", *words, "--folder", tmp_path / "ablation")  # what a folder's refusal advises
+    assert again["summary"] == "1 of 1 runs done"

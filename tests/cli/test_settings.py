@@ -125,6 +125,22 @@ def test_images_over_time_train_with_convolutions(squat, images, tmp_path):
     assert "settings: plain defaults, since there is no preset of conv networks on" in result.stderr
 
 
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("shape", [(20, 9), (20, 3, 3), (20, 1, 3, 3)])
+def test_still_samples_stay_still_in_other_data(tmp_path, shape, there):
+    """`[N, H, W]` was read over time, `[N, C]` refused, since the config's `steps` was dropped."""
+    first, second, label = tmp_path / "one.npz", tmp_path / "two.npz", np.arange(20) % 2
+    if there:
+        np.savez(first, x=np.ones((20, 9), np.uint8), label=label)
+    np.savez(second, x=np.ones(shape, np.uint8), label=label)
+    run = RunConfig(DataConfig(str(first), {"steps": 5}), NetworkConfig("feedforward", inputs=9, classes=2))
+    (tmp_path / "config.json").write_text(json.dumps(run.to_json()))
+    flat = {} if len(shape) == 2 else {"layout": "flat"}
+    found = settle(tmp_path / "config.json", str(second), flat, NOTHING)
+    assert (found.run.data.arguments, found.data.steps) == ({"steps": 5, **flat}, 5)
+    assert found.run.network.inputs == 9
+
+
 def test_the_binning_of_a_config_holds_for_other_data_and_is_said(tmp_path):
     events = {"offsets": np.arange(21) * 2, "time_unit_s": 1e-3, "channels": 3, "label": np.arange(20) % 2}
     for name in ("one", "two"):

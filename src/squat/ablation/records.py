@@ -21,6 +21,8 @@ from squat.text import brief
 
 FORMAT = "squat-ablation"
 VERSION = 1
+ABLATION = "ablation"
+"""What an ablation's folder holds; one that `tune` wrote says so."""
 TIME_KEYS = frozenset({"seconds", "time", "epoch_seconds", "elapsed"})
 
 
@@ -139,12 +141,31 @@ def claim_folder(folder: Folder, kind: str, config: dict[str, Any]) -> None:
         found = read_json(folder.config)
         if found != mine:
             differing = ", ".join(_differences(found, mine)[:5])
+            again = "tune with its settings again"
+            if found.get("kind") == ABLATION:
+                again = f"continue it: squat ablate --config {folder.config} --folder {folder.path}"
             raise ValueError(
                 f"{folder.path} holds the results of another experiment (differs in {differing}); "
-                "choose another folder, or run with the settings in its ablation.json"
+                f"choose another folder, or {again}"
             )
         return
     write_json(folder.config, mine)
+
+
+def config_in(document: Any) -> Any:
+    """The ablation config in the document of a config file: the document, or what an `ablation.json` holds.
+
+    Raises:
+        ValueError: for another file of a results folder, or one of another version.
+    """
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        return document
+    if document.get("version") != VERSION or document.get("kind") != ABLATION or "config" not in document:
+        raise ValueError(
+            f"format {FORMAT!r}, version {document.get('version')!r}, kind {document.get('kind')!r}: expected an "
+            f"ablation config, or the ablation.json of an ablation (version {VERSION}, kind {ABLATION!r})"
+        )
+    return document["config"]
 
 
 def _differences(a: Any, b: Any, where: str = "") -> list[str]:

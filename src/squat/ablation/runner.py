@@ -13,7 +13,16 @@ from squat.ablation.budget import Budget, duration, parse_budget
 from squat.ablation.config import AblationConfig
 from squat.ablation.grid import Group, Job, expand
 from squat.ablation.progress import RunProgress
-from squat.ablation.records import Folder, claim_folder, envelope, only_user, plain, read_records, write_json
+from squat.ablation.records import (
+    ABLATION,
+    Folder,
+    claim_folder,
+    envelope,
+    only_user,
+    plain,
+    read_records,
+    write_json,
+)
 from squat.ablation.schedule import Schedule, Workers
 from squat.ablation.tools import Tools, about_data, default_tools
 from squat.ablation.workers import Inline, Processes
@@ -110,7 +119,7 @@ def run(
         ChildProcessError: if worker processes die before they start a run, or no node of the cluster is left.
     """
     groups = expand(config)
-    return run_groups(groups, Folder(Path(folder).resolve()), "ablation", config.to_json(), options, tools)
+    return run_groups(groups, Folder(Path(folder).resolve()), ABLATION, config.to_json(), options, tools)
 
 
 def run_groups(

@@ -24,7 +24,9 @@ SOME_RUNS_FAILED = 1
 
 def ablate(
     preset: Annotated[str, typer.Option(help="demo, digits, digits-rcubalif, digits-ralif, fashion or nmnist.")] = DEMO,
-    config: Annotated[Path | None, typer.Option(help="An ablation config (JSON) instead of a preset.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="An ablation config, or ablation.json of results, not a preset.")
+    ] = None,
     folder: Annotated[Path | None, typer.Option(help="Results folder; by default squat-results/NAME.")] = None,
     data: Annotated[str | None, typer.Option(help="Another data set or your own file.")] = None,
     data_option: Annotated[
@@ -77,9 +79,10 @@ def _experiment(
 ) -> AblationConfig:
     from squat.ablation import AblationConfig
     from squat.ablation import preset as find
+    from squat.ablation.records import config_in
     from squat.data import load
 
-    found = find(preset) if config is None else AblationConfig.from_json(output.read_json(config))
+    found = find(preset) if config is None else AblationConfig.from_json(config_in(output.read_json(config)))
     base = replace(found.base, train=replace(found.base.train, **{k: v for k, v in training.items() if v is not None}))
     if data is None and not options:
         return replace(found, base=base)

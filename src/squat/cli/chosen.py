@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squat.cli import output, specs
+from squat.cli.networks import input_options, taken
 
 if TYPE_CHECKING:
     from squat.data import Dataset
@@ -105,7 +106,7 @@ def choose(name: str | None, words: list[str] | None, metadata: dict[str, Any], 
     Raises:
         ValueError: if no data are known, or they cannot be loaded.
     """
-    from squat.data import DATASETS, load, options_of
+    from squat.data import DATASETS, load
     from squat.train import DataConfig
 
     given = specs.key_values("--data-option", words or [])
@@ -114,9 +115,7 @@ def choose(name: str | None, words: list[str] | None, metadata: dict[str, Any], 
         if source in DATASETS:
             raise ValueError(f"--split all is for your own files; the parts of {source} are train, validation and test")
         given["whole"] = True
-    # Samples of three axes may be still images or features over time: they are what the network was trained on.
-    accepted = (*options_of(source, still=trained.get("mode") == "static"), "accept_loss")
-    kept = {key: value for key, value in trained.items() if key in accepted and key not in given}
+    kept = {key: value for key, value in taken(source, trained).items() if key not in given}
     config = DataConfig(source, {**kept, **given})
     dataset = load(config.name, **config.arguments)
     origin = _origin(dataset, {**trained, **_other_scale(metadata, dataset)}, kept, given)
@@ -168,7 +167,7 @@ def _of_training(metadata: dict[str, Any]) -> tuple[DataConfig | None, dict[str,
 
     run = as_object("run", metadata.get("run", {}))
     config = DataConfig.from_json(run["data"]) if "data" in run else None
-    stored = as_object("data_options", metadata.get("data_options", config.arguments if config else {}))
+    stored = as_object("data_options", metadata.get("data_options", input_options(config) if config else {}))
     return config, {key: stored[key] for key in INPUT_OPTIONS if key in stored}
 
 

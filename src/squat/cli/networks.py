@@ -116,12 +116,23 @@ def changed_data(config: DataConfig, name: str | None, options: dict[str, Any]) 
 
 def carried(config: DataConfig, name: str | None) -> dict[str, Any]:
     """Options of a config that fix what an input means, such as `bin_ms`: they hold for other data of the user too."""
-    from squat.data import INPUT_OPTIONS, options_of
+    return {} if name is None or name == config.name else taken(name, input_options(config))
 
-    if name is None or name == config.name:
-        return {}
-    accepted = options_of(name)
-    return {key: value for key, value in config.arguments.items() if key in INPUT_OPTIONS and key in accepted}
+
+def input_options(config: DataConfig) -> dict[str, Any]:
+    """Options of a config that fix what an input means, with the `mode` of still samples, which their file implies."""
+    from squat.data import INPUT_OPTIONS, are_still
+
+    still = {"mode": "static"} if are_still(config.name, config.arguments) else {}
+    return {**still, **{key: value for key, value in config.arguments.items() if key in INPUT_OPTIONS}}
+
+
+def taken(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that data take; samples of three axes are still images where the options are of such."""
+    from squat.data import options_of
+
+    accepted = (*options_of(name, still=options.get("mode") == "static"), "accept_loss")
+    return {key: value for key, value in options.items() if key in accepted}
 
 
 def data_in_words(config: DataConfig) -> str:

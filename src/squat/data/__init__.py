@@ -7,7 +7,7 @@ and "cifar10_dvs", which are streamed from their original files; or the path of 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,28 @@ def options_of(name_or_path: str | Path, *, still: bool = False) -> tuple[str, .
     name = str(name_or_path)
     loader = _loader(name)
     return options_for(name, still) if loader is load_user_file else tuple(_keywords(loader))
+
+
+def are_still(name_or_path: str | Path, options: Mapping[str, Any]) -> bool:
+    """Whether these data, with these options, are still samples, as far as can be told without reading them.
+
+    A user's file that is not there counts as still where `steps` and nothing of events are given: what that makes of
+    other data over time does not fit the network, and so is found, where still samples read over time may fit.
+
+    Args:
+        name_or_path: as for `load`.
+        options: of the loader.
+
+    Example:
+        >>> are_still("fashion_mnist", {}), are_still("fashion_mnist", {"mode": "sequential"}), are_still("shd", {})
+        (True, False, False)
+    """
+    name = str(name_or_path)
+    loader = _loader(name)
+    if loader is not load_user_file:
+        return {**_keywords(loader), **options}.get("mode") == "static"
+    known = options_for(name, still=False) if Path(name).is_file() else options
+    return "steps" in options and "bin_ms" not in known and "stream" not in known
 
 
 def _loader(name: str) -> Callable[..., Dataset]:
