@@ -49,7 +49,7 @@ def test_the_file_of_a_results_folder_holds_its_config(tmp_path: Path) -> None:
         claim_folder(folder, "ablation", small_config(seeds=(1,)).to_json())
     for change in ({"kind": "tune"}, {"version": 99}, {"config": None}):
         changed = {key: value for key, value in {**document, **change}.items() if value is not None}
-        with pytest.raises(ValueError, match="expected an ablation config, or the ablation.json of an ablation"):
+        with pytest.raises(ValueError, match=r"expected an ablation config, or the ablation\.json of an ablation"):
             config_in(changed)
 
 

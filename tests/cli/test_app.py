@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from squat.data import DATASETS
@@ -163,9 +164,23 @@ def test_data_shows_one_data_set(squat):
 
 def test_data_checks_a_file(squat, own_data, tmp_path):
     assert f"{own_data} is in order, every verb takes it as --data" in squat("data", own_data).stdout
+    few = {"x": np.ones((3, 5, 2), np.uint8), "label": np.arange(3) % 2}
+    np.savez(tmp_path / "few.npz", **few)
+    text = (
+        "is in order, without samples in the train and the validation part; squat run and other verbs that do not train"
+    )
+    assert text in squat("data", tmp_path / "few.npz").stdout
+    np.savez(tmp_path / "trained.npz", **few, split=np.array([0, 0, 2]))
+    text = "is in order, without samples in the validation part; verbs that do not read it take it"
+    assert text in squat("data", tmp_path / "trained.npz").stdout
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(own_data.read_bytes()[:100])
     _refused(squat("data", damaged), str(damaged))
+
+
+def test_training_names_the_option_that_leaves_it_no_sample(squat, own_data, tmp_path):
+    result = squat("train", "--data", own_data, "--data-option", "whole=true", "--out", tmp_path / "run")
+    _refused(result, "no sample in the train part; leave out the option `whole`, which makes all samples the test part")
 
 
 def test_main_is_the_entry_point():

@@ -136,6 +136,25 @@ def test_a_network_without_a_run_keeps_the_binning_of_its_calibration(squat, own
         assert document["data_options"]["fixed_by"] == "calibration"
 
 
+def test_channels_that_a_file_does_not_state_are_named_where_they_do_not_fit(squat, on_events, tmp_path):
+    arrays = {
+        "times": np.arange(4) * 10_000,
+        "units": np.arange(4) + 2,
+        "offsets": np.array([0, 4]),
+        "time_unit_s": 1e-6,
+    }
+    machine = tmp_path / "machine.safetensors"
+    result(squat, "lower", on_events, machine)
+    for channels, fits in ((None, False), (12, True)):
+        given = {} if channels is None else {"channels": channels}
+        np.savez(tmp_path / "one.npz", **arrays, **given)
+        for verb in (("run", on_events), ("inspect", machine)):
+            done = squat(*verb, "--data", tmp_path / "one.npz")
+            assert done.exit_code == (0 if fits else 2)
+            text = "the file does not state `channels`, so it is taken to have 6, one more than the largest in `units`"
+            assert (text in done.stderr) != fits
+
+
 def test_obstacles_are_reported_with_the_data(squat, own_events, on_events, tmp_path):
     floats = package.load(on_events / "network.safetensors")
     package.dequantize_(floats)

@@ -148,7 +148,11 @@ BAD = {
     ),
     "x text": (dense(x=np.full((N, 2, 2), b"a")), r"`x`: dtype .*; expected integers"),
     "x no steps": (dense(x=np.ones((N, 0, 3))), r"`x`: shape \(20, 0, 3\); expected .* no axis of length 0"),
-    "x no samples": (dense(x=np.ones((0, 4, 3))), r"`x`: shape \(0, 4, 3\); expected .* no axis of length 0"),
+    "x no samples": (dense(x=np.ones((0, 4, 3))), r"`x`: shape \(0, 4, 3\), no recording; expected at least one rec"),
+    "no events' samples": (
+        events(offsets=np.zeros(1, int)),
+        r"`offsets`: 1 value, so no recording; expected at least one",
+    ),
     "x NaN": (dense(x=np.full((N, 2, 2), np.nan)), r"`x`: has NaN or infinity; expected integers"),
     "x infinite": (dense(x=np.full((N, 2, 2), np.inf)), r"`x`: has NaN or infinity"),
     "x low": (dense(x=np.full((N, 2, 2), -129)), r"`x`: values from -129 to -129; expected .* or -128 to 127 where"),

@@ -47,6 +47,10 @@ class RunProgress:
         self._progress.update(self._task, description="")
         self._progress.stop()
 
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        self._progress.console.print(text, highlight=False, markup=False)
+
     def _watch(self) -> None:
         while not self._stop.wait(POLL_SECONDS):
             self._update()

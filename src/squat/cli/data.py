@@ -37,9 +37,20 @@ def data(
     rows = [(key.replace("_", " "), _text(value)) for key, value in description.items()]
     output.print_table(("property", "value"), [*rows, *(("note", note) for note in notes)], title=f"data {name}")
     if Path(name).is_file():
-        takers = "every verb takes it" if description["labelled"] else "without labels; squat run takes it"
+        takers = _takers(description)
         options = "".join(f" --data-option {word}" for word in data_option or [])
         typer.echo(f"{name} is in order, {takers} as --data {name}{options}")
+
+
+def _takers(description: dict[str, Any]) -> str:
+    """Which verbs take a file, in words."""
+    if not description["labelled"]:
+        return "without labels; squat run takes it"
+    empty = [part for part, count in description["samples"].items() if count == 0]
+    without = f"without samples in the {' and the '.join(empty)} part; "
+    if "train" in empty:
+        return f"{without}squat run and other verbs that do not train or calibrate take it"
+    return f"{without}verbs that do not read it take it" if empty else "every verb takes it"
 
 
 def _list(as_json: bool) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from squat.cli import output
 from squat.cli.chosen import Chosen, choose
-from squat.cli.networks import check_fits, load_network
+from squat.cli.networks import check_fits, guessed_channels, load_network
 
 if TYPE_CHECKING:
     from squat.export.c99.host import HostMachine
@@ -73,7 +73,10 @@ def inputs_of(machine: IntegerNetwork, chosen: Chosen | None, split: str, sample
     dataset = chosen.dataset
     dataset.require(split)
     if tuple(dataset.input_shape) != tuple(machine.input_shape):
-        raise ValueError(f"data {dataset.name} have shape {dataset.input_shape}, the network {machine.input_shape}")
+        raise ValueError(
+            f"data {dataset.name} have shape {dataset.input_shape}, the network {machine.input_shape}"
+            f"{guessed_channels(dataset)}"
+        )
     part = dataset.parts[split]
     return part.batch(torch.arange(min(samples, len(part))))[0].numpy()
 

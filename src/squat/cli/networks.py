@@ -97,12 +97,27 @@ def check_fits(net: Any, dataset: Dataset) -> None:
         with torch.no_grad():
             shape = tuple(net(x).shape)
     except ValueError as error:
-        raise ValueError(f"data {dataset.name} do not fit the network: {error}") from None
+        raise ValueError(f"data {dataset.name} do not fit the network: {error}{guessed_channels(dataset)}") from None
     classes = shape[-1]
     if len(shape) != 2:
         raise ValueError(f"the network gives scores of shape {shape}: expected [samples, classes]; flatten its output")
     if classes < dataset.classes:
         raise ValueError(f"data {dataset.name} have {dataset.classes} classes, the network only {classes}")
+
+
+def guessed_channels(dataset: Dataset) -> str:
+    """The way out where the channels of a user's events are only those that occur; empty for other data."""
+    from squat.data import DATASETS
+    from squat.data.user_arrays import open_user_file
+
+    events = dataset.coverage is not None and dataset.name not in DATASETS
+    if not events or "channels" in open_user_file(Path(dataset.name), names=()).names:
+        return ""
+    seen = dataset.input_shape[0]
+    return (
+        f"; the file does not state `channels`, so it is taken to have {seen}, one more than the largest in `units`: "
+        "state their number as `channels` in it"
+    )
 
 
 def changed_data(config: DataConfig, name: str | None, options: dict[str, Any]) -> DataConfig:

@@ -13,6 +13,7 @@ from squat.data.coverage import Coverage
 from squat.data.inputs import Constant, Inputs
 from squat.data.labels import UNLABELLED, unseen
 from squat.data.sources import Original, Source
+from squat.data.splits import AS_ASKED
 from squat.data.stream import EventStream
 from squat.text import brief
 
@@ -174,10 +175,13 @@ class Dataset:
         for part in parts:
             if len(self.parts[part]) == 0:
                 code = list(self.parts).index(part)
-                raise ValueError(
-                    f"{self.source}: no sample in the {part} part; give some samples `split` = {code}, or leave "
-                    "`split` out: samples with labels, ten or more, are dealt to the three parts by class"
+                remedy = (
+                    f"give some samples `split` = {code}, or leave `split` out: samples with labels, ten or more, are "
+                    "dealt to the three parts by class"
                 )
+                if self.split_rule == AS_ASKED:
+                    remedy = "leave out the option `whole`, which makes all samples the test part"
+                raise ValueError(f"{self.source}: no sample in the {part} part; {remedy}")
 
     @property
     def labelled(self) -> bool:

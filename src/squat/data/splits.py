@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
+AS_ASKED = "all samples are the test part, as asked for"
+"""The rule of the option `whole`."""
 
 
 def deal(labels: Tensor, parts: int, seed: int) -> Tensor:

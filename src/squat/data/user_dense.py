@@ -33,6 +33,8 @@ def dense_inputs(file: UserFile, steps: int | None, layout: str | None) -> tuple
     if steps is None and x.ndim in (2, 4):
         way_out = f"the option `steps`, how many steps each sample is shown for, or samples over time in {OVER_TIME}"
         raise file.refuse("x", f"shape {x.shape}, as of still samples", way_out)
+    if len(x) == 0:
+        raise file.refuse("x", f"shape {x.shape}, no recording", f"at least one recording, {expected}")
     if x.size == 0 or (steps is not None and x.ndim == 5):
         raise file.refuse("x", f"shape {x.shape}", expected)
     low, high = min(0, x.min().item()), max(1, x.max().item())

@@ -16,7 +16,7 @@ from squat.data.event_file import EventFile, locate_array
 from squat.data.events import bin_events, check_steps
 from squat.data.inputs import Constant, Inputs
 from squat.data.labels import UNLABELLED
-from squat.data.splits import TEST, TRAIN, VALIDATION, deal
+from squat.data.splits import AS_ASKED, TEST, TRAIN, VALIDATION, deal
 from squat.data.stream import EventStream, Grid
 from squat.data.user_arrays import EVENTS, INTEGERS, STREAMED, UserFile, open_user_file
 from squat.data.user_dense import dense_inputs
@@ -183,6 +183,8 @@ def _bins(file: UserFile, steps: int | None, bin_ms: float | None) -> Bins:
 def _offsets(file: UserFile, events: int) -> np.ndarray:
     expected = f"integers in [N + 1] that start at 0, never fall and end at {events}, the number of events"
     offsets = file.array("offsets", INTEGERS, (1,), expected).astype(np.int64)
+    if len(offsets) == 1:
+        raise file.refuse("offsets", "1 value, so no recording", f"at least one recording, N >= 1: {expected}")
     if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != events or (np.diff(offsets) < 0).any():
         ends = f" from {offsets[0]} to {offsets[-1]}" if len(offsets) else ""
         raise file.refuse("offsets", f"{len(offsets)} values{ends}", expected)
@@ -219,7 +221,7 @@ def _parts(file: UserFile, labels: Tensor, whole: bool) -> tuple[Tensor, str]:
     """Part of each sample, from the file or dealt, and the rule in words."""
     everything = torch.full((len(labels),), TEST)
     if whole:
-        return everything, "all samples are the test part, as asked for"
+        return everything, AS_ASKED
     if "split" in file.arrays:
         expected = f"{len(labels)} integers: 0 training, 1 validation, 2 test"
         split = file.array("split", INTEGERS, (1,), expected)
