@@ -429,6 +429,7 @@ NO_CHANGE = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.* takes a detached tensor:UserWarning")  # tested below
 @pytest.mark.parametrize("place", ["input", "step", "spikes", "current", "state", "output"])
 @pytest.mark.parametrize("cast", NO_CHANGE)
 def test_a_cast_that_changes_nothing_is_nothing(cast, place):
@@ -436,6 +437,16 @@ def test_a_cast_that_changes_nothing_is_nothing(cast, place):
     if reshapes and place in ("state", "output"):
         pytest.skip("a reshape of a state is refused")
     agrees(Net(**{place: cast}))
+
+
+@pytest.mark.parametrize(("place", "named"), [("spikes", "fc2"), ("current", "lif1"), ("state", "lif1"), ("input", "")])
+@pytest.mark.parametrize("cut", [lambda x: x.detach(), lambda x: x.clone().detach().float(), lambda x: x.data])
+def test_a_gradient_that_stops_is_warned_of(place, named, cut):
+    if not named:
+        agrees(Net(**{place: cut}))  # without a warning, which would be an error
+        return
+    with pytest.warns(UserWarning, match=f"{named}.*: takes a detached tensor, which stops the gradient there"):
+        squat.from_snntorch(Net(**{place: cut}), X)
 
 
 @pytest.mark.parametrize("layer", [nn.Identity(), nn.Dropout(0.5), nn.Sequential(nn.Identity())])

@@ -68,6 +68,7 @@ def from_snntorch(
     check_choice("arithmetic", arithmetic, ("float", "integer"))
     links = links_of(net, example)
     _warn_of_shared(net)
+    _warn_of_detached(links)
     with undisturbed(net), torch.random.fork_rng(devices=[]):  # constructors draw weights that are replaced at once
         converted = Sequential(*_layers(Builder(links, surrogate, arithmetic)))
     device = next((tensor.device for tensor in net.parameters()), torch.device("cpu"))
@@ -91,6 +92,22 @@ def _warn_of_shared(net: nn.Module) -> None:
                 UserWarning,
                 stacklevel=3,
             )
+
+
+def _warn_of_detached(links: list[Link]) -> None:
+    """Places where training of the network stops the gradient, and training of the converted one does not."""
+    waiting, names = list(links), list[str]()
+    while waiting:
+        link = waiting.pop(0)
+        names += [link.name] * link.detached
+        waiting += [inner for branch in link.branches for inner in branch]
+    if names:
+        warnings.warn(
+            f"{', '.join(names)}: takes a detached tensor, which stops the gradient there; in the converted network it "
+            "flows on: same spikes, other training. To cut it between chunks of time, carry state.detach()",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def links_of(net: nn.Module, example: Any = None) -> list[Link]:

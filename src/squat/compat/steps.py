@@ -100,5 +100,16 @@ def _link(pieces: tuple[Piece, ...]) -> Link:
         link = Link(call.link.name, call.link.key, call.link.module, arguments)
         link.inputs = [held(piece.call.inputs[0]) for piece in pieces]
         link.membranes = [held(piece.call.after["mem"]) for piece in pieces if "mem" in call.after]
+        taken = [value for piece in pieces for value in (*piece.call.inputs[:1], *piece.call.before.values())]
+        link.detached = any(map(_is_detached, taken))
     link.outputs = [held(value) for piece in pieces for value in piece.call.outputs[:1]]
     return link
+
+
+def _is_detached(value: Value) -> bool:
+    """Whether what a layer gave was cut off from the gradient on its way here."""
+    while value.from_layer and value.maker is not None and value.maker.keeps and not value.maker.is_layer:
+        if value.maker.link.name in ("detach", "data"):
+            return True
+        value = value.maker.inputs[0]
+    return False

@@ -43,6 +43,7 @@ class Link:
         outputs: what it gave at each step: spikes of a neuron, or its membrane where only that is read.
         membrane_only: the network uses the membrane of this last layer, not its spikes.
         membranes: of a neuron, its membrane at each step.
+        detached: what a layer gave reaches it, or its state, without gradient.
         tapped: the network shows the spikes of this hidden layer.
         branches: of a sum, the two chains whose results are added; of a fork (`FORK`), the chain of each head.
     """
@@ -55,6 +56,7 @@ class Link:
     outputs: list[Tensor] = field(default_factory=list)
     membrane_only: bool = False
     membranes: list[Tensor] = field(default_factory=list)
+    detached: bool = False
     tapped: bool = False
     branches: list[list[Link]] = field(default_factory=list)
 
