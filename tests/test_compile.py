@@ -25,10 +25,10 @@ INDUCTOR = pytest.param(
 EAGER = pytest.param("eager", marks=pytest.mark.slow)  # what it shows, aot_eager shows too
 ARCHITECTURES = {"feedforward": 20, "recurrent": 20, "conv": (2, 8, 8)}
 SPECS = [
-    (None, None),
-    (squat.IntWeight(4), None),
-    (None, squat.Anchored(4)),
-    (squat.IntWeight(4), squat.ThresholdCentered(4)),
+    pytest.param(None, None, id="float"),
+    pytest.param(squat.IntWeight(4), None, id="weights", marks=pytest.mark.slow),
+    pytest.param(None, squat.Anchored(4), id="states", marks=pytest.mark.slow),
+    pytest.param(squat.IntWeight(4), squat.ThresholdCentered(4), id="both"),
 ]
 VARIANTS = {
     "max scale by channel": {"weights": squat.IntWeight(4, "channel", "max")},
@@ -104,7 +104,7 @@ def assert_same_run(net, backend, tolerance):
 
 @pytest.mark.parametrize("backend", [EAGER, "aot_eager", INDUCTOR])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize(("weights", "states"), SPECS, ids=["float", "weights", "states", "both"])
+@pytest.mark.parametrize(("weights", "states"), SPECS)
 def test_a_whole_network(architecture, weights, states, backend):
     assert_same_run(network(architecture, weights, states), backend, 1e-5)
 

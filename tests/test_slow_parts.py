@@ -19,6 +19,7 @@ def collected(*arguments: str) -> set[str]:
     return {line for line in done.stdout.splitlines() if "::" in line}
 
 
+@pytest.mark.slow  # four collections
 def test_the_parts_hold_every_slow_test_once():
     one, other, every = (collected(f"--slow={which}") for which in ("1/2", "2/2", "all"))
     assert one | other == every

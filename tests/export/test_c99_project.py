@@ -96,6 +96,7 @@ def test_the_self_test_can_fail(projects, tmp_path):
     assert "self-test: FAILED, codes differ" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler", [pytest.param(name, marks=needs("make", name)) for name in ("gcc", "clang")])
 def test_sanitizers(projects, compiler, tmp_path):
     for name in NAMES:
