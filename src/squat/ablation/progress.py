@@ -47,7 +47,7 @@ class RunProgress:
         self._progress.update(self._task, description="")
         self._progress.stop()
 
-    def say(self, text: str) -> None:
+    def _say(self, text: str) -> None:
         """A line above the bar."""
         self._progress.console.print(text, highlight=False, markup=False)
 
@@ -59,7 +59,7 @@ class RunProgress:
         for job in self._jobs.values():
             if job.id not in self._done and self._folder.record(job.id).exists():
                 self._done.add(job.id)
-                self._progress.console.print(describe(job, read_json(self._folder.record(job.id))), highlight=False)
+                self._say(describe(job, read_json(self._folder.record(job.id))))
         running = [self._jobs[name].label for name in self._folder.running_jobs() if name in self._jobs]
         self._progress.update(self._task, completed=len(self._done), description=", ".join(running))
 

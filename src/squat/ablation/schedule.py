@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Protocol
 
@@ -49,11 +48,10 @@ class Schedule:
         folder: the results folder.
         budget: asked before every run; one that it refuses is left out, with those that start from it.
         workers: where the runs run.
-        say: told of every run that is started again, since its worker died.
     """
 
-    def __init__(self, folder: Folder, budget: Budget, workers: Workers, say: Callable[[str], None]) -> None:
-        self._folder, self._budget, self._workers, self._say = folder, budget, workers, say
+    def __init__(self, folder: Folder, budget: Budget, workers: Workers) -> None:
+        self._folder, self._budget, self._workers = folder, budget, workers
         self._pending: dict[str, Job] = {}
         self._running: dict[Future[Outcome], Job] = {}
         self._lost: Counter[str] = Counter()
@@ -65,23 +63,13 @@ class Schedule:
             ChildProcessError: if the workers cannot be started, or none is left.
         """
         self._pending = {job.id: job for job in jobs}
-        try:
-            while self._fill():
-                self._gather(LOOK_SECONDS)
-        except ChildProcessError:  # what has ended is kept, though no worker is left
-            self._gather(0.0)
-            raise
-
-    def _gather(self, seconds: float) -> None:
-        """Collect what has ended, and wait for one that ends if there is none yet."""
-        finished, _ = wait(self._running, seconds, FIRST_COMPLETED)
-        for future in finished:
-            self._collect(self._running.pop(future), future)
+        while self._fill():
+            finished, _ = wait(self._running, LOOK_SECONDS, FIRST_COMPLETED)
+            for future in finished:
+                self._collect(self._running.pop(future), future)
 
     def _fill(self) -> bool:
         """Start runs while there is room; whether any is in progress."""
-        if not self._pending:
-            return bool(self._running)
         capacity = self._workers.capacity()
         while len(self._running) < capacity and (job := self._next()) is not None:
             self._start(job)
@@ -115,8 +103,6 @@ class Schedule:
         elif not isinstance(error, self._workers.lost):
             raise error
         elif (times := self._count_loss(job)) < ATTEMPTS:
-            reason = " ".join(str(error).split())
-            self._say(f"{job.label}: its worker died, attempt {times + 1} of {ATTEMPTS} ({reason})")
             self._pending = {job.id: job, **self._pending}
         else:
             reason = " ".join(str(error).split())
